@@ -1,0 +1,16 @@
+"""mjgrad: exact gradients through the released MuJoCo Warp."""
+
+from importlib import metadata as _metadata
+
+from mjgrad._src.engine.parameters import parameters as parameters
+from mjgrad._src.engine.simulator import Simulator as Simulator
+from mjgrad._src.errors import CapacityError as CapacityError
+from mjgrad._src.errors import InvalidInput as InvalidInput
+from mjgrad._src.errors import MjgradError as MjgradError
+from mjgrad._src.errors import NonFiniteState as NonFiniteState
+from mjgrad._src.errors import UnsupportedFeature as UnsupportedFeature
+
+try:
+  __version__ = _metadata.version("mjgrad")
+except _metadata.PackageNotFoundError:
+  __version__ = "unknown"

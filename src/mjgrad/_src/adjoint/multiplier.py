@@ -1,0 +1,363 @@
+"""The two multipliers: mu of the integrator and lam of the equations of motion.
+
+With vbar the cotangent of the next velocity, v' = v + h a_d:
+
+    A a_d = M a                  the acceleration that the implicit integrator used
+    A mu  = -h vbar              A = M + h B (Euler) or M - h D (implicitfast)
+    H lam = M mu                 H = M + J^T W J, W the Hessian of the constraint cost at J a - aref
+    H lam = -h vbar              where nothing is integrated implicitly: a_d = a, mu = 0
+
+The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
+
+A and H are assembled and factored in float64: with stiff contacts their entries differ by many
+orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
+error of the solution itself.
+
+Source: DESIGN section 2; MuJoCo documentation, Computation, "Numerical integration" and
+"Constraint solver" (Newton's Hessian, the Hessian of the elliptic cone).
+"""
+
+import functools
+
+import warp as wp
+
+from mjgrad._src.adjoint import rows
+from mjgrad._src.adjoint.rows import CONE
+from mjgrad._src.engine.adapter import dof_damping_total
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.terms.contact_force import vec6
+
+wp.set_module_options({"enable_backward": False})
+
+FACTOR_BLOCK_DIM = 32
+"""Threads per world in the dense factorisation."""
+
+
+@wp.func
+def mass(M_elemid: wp.array2d[int], M_in: wp.array2d[float], worldid: int, i: int, j: int) -> float:
+  """Entry (i, j) of the symmetric inertia matrix, stored as its sparse lower triangle."""
+  entry = float(0.0)
+  elemid = M_elemid[wp.max(i, j), wp.min(i, j)]
+  if elemid >= 0:
+    entry = M_in[worldid, elemid]
+  return entry
+
+
+@wp.kernel
+def _integration_matrix(
+  # Model:
+  opt_timestep: wp.array[float],
+  jnt_actuatorid: wp.array[int],
+  dof_jntid: wp.array[int],
+  dof_damping: wp.array2d[float],
+  dof_dampingpoly: wp.array2d[wp.vec2],
+  dof_tri_row: wp.array[int],
+  dof_tri_col: wp.array[int],
+  actuator_trntype: wp.array[int],
+  actuator_trnid: wp.array[wp.vec2i],
+  actuator_damping: wp.array2d[float],
+  actuator_dampingpoly: wp.array2d[wp.vec2],
+  actuator_gear: wp.array2d[wp.spatial_vector],
+  M_elemid: wp.array2d[int],
+  # Data in:
+  qvel_in: wp.array2d[float],
+  M_in: wp.array2d[float],
+  # In:
+  damper_enabled: bool,
+  implicit_actuation: bool,
+  actuator_slope: wp.array2d[float],
+  # Out:
+  matrix_out: wp.array3d[wp.float64],
+):
+  worldid, pairid = wp.tid()
+  i = dof_tri_col[pairid]
+  j = dof_tri_row[pairid]
+  entry = wp.float64(mass(M_elemid, M_in, worldid, i, j))
+  if i == j:
+    h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
+    if damper_enabled:
+      damping, poly = dof_damping_total(
+        jnt_actuatorid,
+        dof_jntid,
+        dof_damping,
+        dof_dampingpoly,
+        actuator_trntype,
+        actuator_trnid,
+        actuator_damping,
+        actuator_dampingpoly,
+        actuator_gear,
+        worldid,
+        i,
+      )
+      v = wp.abs(qvel_in[worldid, i])
+      entry += h * wp.float64(damping + 2.0 * poly[0] * v + 3.0 * poly[1] * v * v)
+    if implicit_actuation:
+      entry -= h * wp.float64(actuator_slope[worldid, i])
+  matrix_out[worldid, i, j] = entry
+
+
+@wp.kernel
+def _integration_rhs(
+  # Model:
+  nv: int,
+  opt_timestep: wp.array[float],
+  M_elemid: wp.array2d[int],
+  # Data in:
+  qacc_in: wp.array2d[float],
+  M_in: wp.array2d[float],
+  # Adjoint in:
+  adj_qvel_in: wp.array2d[float],
+  # Out:
+  rhs_out: wp.array3d[wp.float64],
+):
+  worldid, dofid = wp.tid()
+  force = wp.float64(0.0)
+  for k in range(nv):
+    force += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * wp.float64(qacc_in[worldid, k])
+  h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
+  rhs_out[worldid, dofid, 0] = force
+  rhs_out[worldid, dofid, 1] = -h * wp.float64(adj_qvel_in[worldid, dofid])
+
+
+@wp.kernel
+def _integration_solution(
+  # Model:
+  nv: int,
+  M_elemid: wp.array2d[int],
+  # Data in:
+  qacc_in: wp.array2d[float],
+  M_in: wp.array2d[float],
+  # In:
+  solution: wp.array3d[wp.float64],
+  # Out:
+  delta_out: wp.array2d[float],
+  mu_out: wp.array2d[float],
+  rhs_out: wp.array3d[wp.float64],
+):
+  worldid, dofid = wp.tid()
+  rhs = wp.float64(0.0)
+  for k in range(nv):
+    rhs += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * solution[worldid, k, 1]
+  delta_out[worldid, dofid] = wp.float32(
+    solution[worldid, dofid, 0] - wp.float64(qacc_in[worldid, dofid])
+  )
+  mu_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 1])
+  rhs_out[worldid, dofid, 0] = rhs
+
+
+@wp.kernel
+def _explicit_rhs(
+  # Model:
+  opt_timestep: wp.array[float],
+  # Adjoint in:
+  adj_qvel_in: wp.array2d[float],
+  # Out:
+  rhs_out: wp.array3d[wp.float64],
+):
+  worldid, dofid = wp.tid()
+  h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
+  rhs_out[worldid, dofid, 0] = -h * wp.float64(adj_qvel_in[worldid, dofid])
+
+
+@wp.func
+def _cone_hessian(
+  # Data in:
+  efc_D_in: wp.array2d[float],
+  # In:
+  J_in: wp.array3d[float],
+  residual: wp.array2d[float],
+  friction: vec5,
+  mu: float,
+  condim: int,
+  worldid: int,
+  efcid: int,
+  i: int,
+  j: int,
+) -> wp.float64:
+  """(J_i)^T (Hessian of 1/2 D_m (mu y_0 - mu T)^2) J_j for a contact whose rows start at efcid."""
+  scaled = vec6()
+  tt = float(0.0)
+  for k in range(1, condim):
+    scaled[k] = friction[k - 1] * residual[worldid, efcid + k]
+    tt += scaled[k] * scaled[k]
+  t = wp.sqrt(tt)
+  gap = mu * (residual[worldid, efcid] - t)
+  # radial: along u = scaled / T; cross: all tangents, scaled by their friction
+  radial_i = wp.float64(0.0)
+  radial_j = wp.float64(0.0)
+  cross = wp.float64(0.0)
+  for k in range(1, condim):
+    entry_i = wp.float64(friction[k - 1] * J_in[worldid, efcid + k, i])
+    entry_j = wp.float64(friction[k - 1] * J_in[worldid, efcid + k, j])
+    radial_i += wp.float64(scaled[k] / t) * entry_i
+    radial_j += wp.float64(scaled[k] / t) * entry_j
+    cross += entry_i * entry_j
+  slope_i = wp.float64(mu) * (wp.float64(J_in[worldid, efcid, i]) - radial_i)
+  slope_j = wp.float64(mu) * (wp.float64(J_in[worldid, efcid, j]) - radial_j)
+  curvature = wp.float64(-mu * gap / t) * (cross - radial_i * radial_j)
+  dm = wp.float64(efc_D_in[worldid, efcid] / (mu * mu * (1.0 + mu * mu)))
+  return dm * (slope_i * slope_j + curvature)
+
+
+@wp.kernel
+def _hessian(
+  # Model:
+  opt_impratio_invsqrt: wp.array[float],
+  dof_tri_row: wp.array[int],
+  dof_tri_col: wp.array[int],
+  M_elemid: wp.array2d[int],
+  # Data in:
+  nefc_in: wp.array[int],
+  M_in: wp.array2d[float],
+  contact_friction_in: wp.array[vec5],
+  contact_dim_in: wp.array[int],
+  efc_id_in: wp.array2d[int],
+  efc_D_in: wp.array2d[float],
+  njmax_in: int,
+  # In:
+  J_in: wp.array3d[float],
+  residual: wp.array2d[float],
+  weight: wp.array2d[float],
+  # Out:
+  matrix_out: wp.array3d[wp.float64],
+):
+  worldid, pairid = wp.tid()
+  i = dof_tri_col[pairid]
+  j = dof_tri_row[pairid]
+  entry = wp.float64(mass(M_elemid, M_in, worldid, i, j))
+  nefc = wp.min(nefc_in[worldid], njmax_in)
+  efcid = int(0)
+  while efcid < nefc:
+    w = weight[worldid, efcid]
+    if w > 0.0:
+      J_i = J_in[worldid, efcid, i]
+      if J_i != 0.0:
+        entry += wp.float64(J_i) * wp.float64(w) * wp.float64(J_in[worldid, efcid, j])
+      efcid += 1
+    elif w == CONE:
+      conid = efc_id_in[worldid, efcid]
+      condim = contact_dim_in[conid]
+      friction = contact_friction_in[conid]
+      mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
+      entry += _cone_hessian(
+        efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i, j
+      )
+      efcid += condim
+    else:
+      efcid += 1
+  matrix_out[worldid, i, j] = entry
+
+
+@functools.cache
+def _factor_and_solve(nv: int, nrhs: int) -> wp.Kernel:
+  @wp.kernel(module="unique", enable_backward=False)
+  def factor_and_solve(
+    # In:
+    matrix: wp.array3d[wp.float64],
+    rhs: wp.array3d[wp.float64],
+    # Out:
+    solution_out: wp.array3d[wp.float64],
+  ):
+    worldid = wp.tid()
+    factor = wp.tile_cholesky(wp.tile_load(matrix[worldid], shape=(nv, nv)))
+    solution = wp.tile_cholesky_solve(factor, wp.tile_load(rhs[worldid], shape=(nv, nrhs)))
+    wp.tile_store(solution_out[worldid], solution)
+
+  return factor_and_solve
+
+
+@wp.kernel
+def _round(
+  # In:
+  solution: wp.array3d[wp.float64],
+  # Out:
+  lam_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  lam_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 0])
+
+
+def _solve(work, nrhs: int) -> None:
+  wp.launch_tiled(
+    _factor_and_solve(work.model.nv, nrhs),
+    dim=work.data.nworld,
+    inputs=[work.matrix, work.rhs],
+    outputs=[work.solution],
+    block_dim=FACTOR_BLOCK_DIM,
+  )
+
+
+def integrator_multiplier(work) -> None:
+  """Fills `work.mu`, `work.delta` = a_d - a and the right-hand side of H lam."""
+  m, d = work.model, work.data
+  dofs = (d.nworld, m.nv)
+  if not work.implicit:
+    wp.launch(_explicit_rhs, dim=dofs, inputs=[m.opt.timestep, work.adj_qvel], outputs=[work.rhs])
+    return
+  wp.launch(
+    _integration_matrix,
+    dim=(d.nworld, m.dof_tri_row.shape[0]),
+    inputs=[
+      m.opt.timestep,
+      m.jnt_actuatorid,
+      m.dof_jntid,
+      m.dof_damping,
+      m.dof_dampingpoly,
+      m.dof_tri_row,
+      m.dof_tri_col,
+      m.actuator_trntype,
+      m.actuator_trnid,
+      m.actuator_damping,
+      m.actuator_dampingpoly,
+      m.actuator_gear,
+      m.M_elemid,
+      d.qvel,
+      d.M,
+      work.damper_enabled,
+      work.implicit_actuation,
+      work.actuation.slope,
+    ],
+    outputs=[work.matrix],
+  )
+  wp.launch(
+    _integration_rhs,
+    dim=dofs,
+    inputs=[m.nv, m.opt.timestep, m.M_elemid, work.qacc, d.M, work.adj_qvel],
+    outputs=[work.rhs],
+  )
+  _solve(work, 2)
+  wp.launch(
+    _integration_solution,
+    dim=dofs,
+    inputs=[m.nv, m.M_elemid, work.qacc, d.M, work.solution],
+    outputs=[work.delta, work.mu, work.rhs],
+  )
+
+
+def dynamics_multiplier(work) -> None:
+  """Fills `work.lam` from the right-hand side that the integrator left."""
+  m, d = work.model, work.data
+  rows.launch(work)
+  wp.launch(
+    _hessian,
+    dim=(d.nworld, m.dof_tri_row.shape[0]),
+    inputs=[
+      m.opt.impratio_invsqrt,
+      m.dof_tri_row,
+      m.dof_tri_col,
+      m.M_elemid,
+      d.nefc,
+      d.M,
+      d.contact.friction,
+      d.contact.dim,
+      d.efc.id,
+      d.efc.D,
+      d.njmax,
+      work.efc_J,
+      work.efc_residual,
+      work.efc_weight,
+    ],
+    outputs=[work.matrix],
+  )
+  _solve(work, 1)
+  wp.launch(_round, dim=(d.nworld, m.nv), inputs=[work.solution], outputs=[work.lam])

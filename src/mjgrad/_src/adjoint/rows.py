@@ -1,0 +1,149 @@
+"""Constraint rows at the solution: residual y = J a - aref and the weight that is active there.
+
+The active set is taken from y itself, row by row: an inactive pyramid edge says nothing about the
+other edges of its contact. A friction row is active between its bounds; a row of an elliptic cone
+that slides has no weight of its own, `adjoint/hessian.py` adds the Hessian of its cone.
+
+Source: MuJoCo documentation, Computation, "Constraint solver" (the convex costs).
+"""
+
+import warp as wp
+
+from mjgrad._src.engine.adapter import ConstraintType
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.terms.contact_force import SLIDING
+from mjgrad._src.terms.contact_force import STICKING
+from mjgrad._src.terms.contact_force import elliptic_zone
+from mjgrad._src.terms.contact_force import vec6
+
+wp.set_module_options({"enable_backward": False})
+
+CONTACT_ELLIPTIC = wp.constant(int(ConstraintType.CONTACT_ELLIPTIC))
+FRICTION_DOF = wp.constant(int(ConstraintType.FRICTION_DOF))
+CONE = wp.constant(-1.0)
+"""Stands for the weight of a row whose elliptic cone slides."""
+
+
+@wp.kernel
+def _densify(
+  # Data in:
+  nefc_in: wp.array[int],
+  efc_J_rownnz_in: wp.array2d[int],
+  efc_J_rowadr_in: wp.array2d[int],
+  efc_J_colind_in: wp.array3d[int],
+  efc_J_in: wp.array3d[float],
+  # Out:
+  J_out: wp.array3d[float],
+):
+  worldid, efcid = wp.tid()
+  if efcid >= nefc_in[worldid]:
+    return
+  for dofid in range(J_out.shape[2]):
+    J_out[worldid, efcid, dofid] = 0.0
+  rowadr = efc_J_rowadr_in[worldid, efcid]
+  for k in range(efc_J_rownnz_in[worldid, efcid]):
+    dofid = efc_J_colind_in[worldid, 0, rowadr + k]
+    J_out[worldid, efcid, dofid] = efc_J_in[worldid, 0, rowadr + k]
+
+
+@wp.kernel
+def _residual(
+  # Model:
+  nv: int,
+  # Data in:
+  nefc_in: wp.array[int],
+  qacc_in: wp.array2d[float],
+  efc_aref_in: wp.array2d[float],
+  # In:
+  J_in: wp.array3d[float],
+  # Out:
+  residual_out: wp.array2d[float],
+):
+  worldid, efcid = wp.tid()
+  if efcid >= nefc_in[worldid]:
+    return
+  y = -wp.float64(efc_aref_in[worldid, efcid])
+  for dofid in range(nv):
+    y += wp.float64(J_in[worldid, efcid, dofid]) * wp.float64(qacc_in[worldid, dofid])
+  residual_out[worldid, efcid] = wp.float32(y)
+
+
+@wp.kernel
+def _weight(
+  # Model:
+  opt_impratio_invsqrt: wp.array[float],
+  # Data in:
+  nefc_in: wp.array[int],
+  contact_friction_in: wp.array[vec5],
+  contact_dim_in: wp.array[int],
+  contact_efc_address_in: wp.array2d[int],
+  efc_type_in: wp.array2d[int],
+  efc_id_in: wp.array2d[int],
+  efc_D_in: wp.array2d[float],
+  efc_frictionloss_in: wp.array2d[float],
+  # In:
+  residual: wp.array2d[float],
+  # Out:
+  weight_out: wp.array2d[float],
+):
+  worldid, efcid = wp.tid()
+  if efcid >= nefc_in[worldid]:
+    return
+  y = residual[worldid, efcid]
+  d = efc_D_in[worldid, efcid]
+  efctype = efc_type_in[worldid, efcid]
+  weight = float(0.0)
+  if efctype == FRICTION_DOF:
+    if wp.abs(d * y) < efc_frictionloss_in[worldid, efcid]:
+      weight = d
+  elif efctype == CONTACT_ELLIPTIC:
+    conid = efc_id_in[worldid, efcid]
+    condim = contact_dim_in[conid]
+    friction = contact_friction_in[conid]
+    cone = vec6()
+    for i in range(condim):
+      cone[i] = residual[worldid, contact_efc_address_in[conid, i]]
+    mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
+    zone = elliptic_zone(cone, friction, mu, condim)
+    if zone == STICKING:
+      weight = d
+    elif zone == SLIDING:
+      weight = CONE
+  elif y < 0.0:
+    weight = d
+  weight_out[worldid, efcid] = weight
+
+
+def launch(work) -> None:
+  """Fills `work.efc_J` (where the engine keeps J sparse), `efc_residual` and `efc_weight`."""
+  m, d = work.model, work.data
+  if m.is_sparse:
+    wp.launch(
+      _densify,
+      dim=(d.nworld, d.njmax),
+      inputs=[d.nefc, d.efc.J_rownnz, d.efc.J_rowadr, d.efc.J_colind, d.efc.J],
+      outputs=[work.efc_J],
+    )
+  wp.launch(
+    _residual,
+    dim=(d.nworld, d.njmax),
+    inputs=[m.nv, d.nefc, work.qacc, d.efc.aref, work.efc_J],
+    outputs=[work.efc_residual],
+  )
+  wp.launch(
+    _weight,
+    dim=(d.nworld, d.njmax),
+    inputs=[
+      m.opt.impratio_invsqrt,
+      d.nefc,
+      d.contact.friction,
+      d.contact.dim,
+      d.contact.efc_address,
+      d.efc.type,
+      d.efc.id,
+      d.efc.D,
+      d.efc.frictionloss,
+      work.efc_residual,
+    ],
+    outputs=[work.efc_weight],
+  )

@@ -1,0 +1,49 @@
+"""The backward pass of one step, on one page.
+
+    x' = step(x, u, p):   r(a; q, v, u, p) = 0,   A a_d = M a,   v' = v + h a_d,   q' = q exp(h v')
+
+    position update       (qbar', vbar')  ->  qbar, vbar          integrators/semi_implicit.py
+    integrator            A mu  = -h vbar                         adjoint/multiplier.py
+    dynamics              H lam = M mu                            adjoint/multiplier.py
+    residual              (qbar, vbar, ubar, pbar) += grad phi + grad psi
+                          phi = lam . r,  psi = mu . (A a_d - M a),  lam, mu, a, a_d held constant
+
+phi and psi are sums of local terms of body twists and joint coordinates (terms/); what they leave
+on the bodies, one sweep of the tree turns into generalised gradients (adjoint/sweep.py). Nothing
+else is differentiated: not the solver, not the kinematic recursion, not the collision search.
+
+Source: DESIGN section 2; docs/derivation.md.
+"""
+
+from mjgrad._src.adjoint import multiplier
+from mjgrad._src.adjoint import sweep
+from mjgrad._src.adjoint import tape
+from mjgrad._src.adjoint import twists
+from mjgrad._src.engine import adapter
+from mjgrad._src.integrators import semi_implicit
+from mjgrad._src.terms import actuator
+from mjgrad._src.terms import applied
+from mjgrad._src.terms import contact
+from mjgrad._src.terms import dof
+from mjgrad._src.terms import inertia
+from mjgrad._src.terms import joint_spring
+from mjgrad._src.terms import limit
+
+TERMS = (inertia, applied, dof, joint_spring, limit, actuator, contact)
+"""Every local term of the residual; inertia comes first because it starts the wrenches."""
+
+
+def step_vjp(work) -> None:
+  """Pulls the cotangents in `work` back through the step before `work.tape.step`."""
+  tape.load_previous(work)
+  adapter.linearization_point(work.model, work.data)
+  actuator.evaluate(work)
+
+  semi_implicit.vjp(work)
+  multiplier.integrator_multiplier(work)
+  multiplier.dynamics_multiplier(work)
+
+  twists.launch(work)
+  for term in TERMS:
+    term.vjp(work)
+  sweep.launch(work)

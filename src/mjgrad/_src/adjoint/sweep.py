@@ -1,0 +1,106 @@
+"""The one sweep of the tree: from adjoint wrenches of bodies to generalised gradients.
+
+Every term leaves, for each body b, the wrench P_b of its pose and the wrenches F_b^w of its twists
+along v, lam, a, mu, e and BIAS. A motion of dof j carries all bodies of its subtree and every axis
+further out; what it does not carry is T_{j,before}, the twist of the dofs before its joint. Seen
+from the carried frame, only those parts move, by -S_j x T_{j,before}, so
+
+    qbar_j = S_j . [ P - sum_w T_before^w x* F^w + V_before x* (V_before x* F^BIAS) ]
+    vbar_j = S_j . [ F^V - (V_before + V_after) x* F^BIAS ]
+
+with P and F^w summed over the subtree. The second-order term appears because the velocity products
+in A are built from V: with the part of A inherited from V already in F^V (terms/inertia.py), it
+removes what V_before contributed there. P_b counts the twists as attached to the body: a term whose
+wrench is derived at fixed twists adds T_b^w x* F_b^w to it.
+
+The dofs before a joint are those of its ancestors and of earlier joints on its body; the rotations
+of a free joint also come after its translations; the axes of a ball or free joint carry each other.
+
+Source: DESIGN section 2, "One sweep"; docs/derivation.md, "The sweep".
+"""
+
+import warp as wp
+
+from mjgrad._src.adjoint.twists import BIAS
+from mjgrad._src.adjoint.twists import NTWIST
+from mjgrad._src.adjoint.twists import NWRENCH
+from mjgrad._src.adjoint.twists import POSE
+from mjgrad._src.adjoint.twists import V
+from mjgrad._src.spatial import cross_force
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def _subtree_wrench(
+  # Model:
+  body_subtreenum: wp.array[int],
+  # In:
+  wrench_in: wp.array3d[wp.spatial_vector],
+  # Out:
+  subtree_wrench_out: wp.array3d[wp.spatial_vector],
+):
+  worldid, bodyid, slot = wp.tid()
+  total = wrench_in[worldid, bodyid, slot]
+  for descendant in range(bodyid + 1, bodyid + body_subtreenum[bodyid]):
+    total += wrench_in[worldid, descendant, slot]
+  subtree_wrench_out[worldid, bodyid, slot] = total
+
+
+@wp.kernel
+def _sweep(
+  # Model:
+  dof_bodyid: wp.array[int],
+  # Data in:
+  cdof_in: wp.array2d[wp.spatial_vector],
+  # In:
+  dof_before: wp.array[int],
+  dof_after: wp.array[int],
+  twist_in: wp.array3d[wp.spatial_vector],
+  subtree_wrench_in: wp.array3d[wp.spatial_vector],
+  # Adjoint out (+=):
+  adj_qpos_out: wp.array2d[float],
+  adj_qvel_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  bodyid = dof_bodyid[dofid]
+  before = dof_before[dofid] + 1
+  after = dof_after[dofid] + 1
+  axis = cdof_in[worldid, dofid]
+  v_before = twist_in[worldid, before, V]
+  f_bias = subtree_wrench_in[worldid, bodyid, BIAS]
+
+  pose = subtree_wrench_in[worldid, bodyid, POSE]
+  pose += cross_force(v_before, cross_force(v_before, f_bias))
+  for w in range(wp.static(NTWIST)):
+    pose -= cross_force(twist_in[worldid, before, w], subtree_wrench_in[worldid, bodyid, w])
+  adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
+
+  velocity = subtree_wrench_in[worldid, bodyid, V]
+  velocity -= cross_force(v_before + twist_in[worldid, after, V], f_bias)
+  adj_qvel_out[worldid, dofid] += wp.dot(axis, velocity)
+
+
+def launch(work) -> None:
+  """Adds the gradients in the tangent of qpos and in qvel of everything in `work.wrench`."""
+  m, d = work.model, work.data
+  wp.launch(
+    _subtree_wrench,
+    dim=(d.nworld, m.nbody, NWRENCH),
+    inputs=[m.body_subtreenum, work.wrench],
+    outputs=[work.subtree_wrench],
+  )
+  wp.launch(
+    _sweep,
+    dim=(d.nworld, m.nv),
+    inputs=[
+      m.dof_bodyid,
+      d.cdof,
+      work.tree.dof_before,
+      work.tree.dof_after,
+      work.twist,
+      work.subtree_wrench,
+      work.adj_qpos,
+      work.adj_qvel,
+    ],
+  )

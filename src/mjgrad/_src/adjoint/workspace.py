@@ -1,0 +1,172 @@
+"""Everything that the backward pass of one step reads and writes, allocated once."""
+
+import dataclasses
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import warp as wp
+
+from mjgrad._src.adjoint.tape import Tape
+from mjgrad._src.adjoint.twists import NTWIST
+from mjgrad._src.adjoint.twists import NWRENCH
+from mjgrad._src.engine.parameters import PARAMETERS
+from mjgrad._src.engine.parameters import field_array
+from mjgrad._src.engine.parameters import zeros_like_field
+
+_JOINT_NDOF = {
+  int(mujoco.mjtJoint.mjJNT_FREE): 6,
+  int(mujoco.mjtJoint.mjJNT_BALL): 3,
+  int(mujoco.mjtJoint.mjJNT_SLIDE): 1,
+  int(mujoco.mjtJoint.mjJNT_HINGE): 1,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+  """Static indices of the kinematic tree.
+
+  Attributes:
+    body_lastdof: last dof of the body's chain, -1 for a static body, shape [nbody]
+    dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
+    dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
+    limited_jnt: ids of limited joints, shape [nlimit]
+  """
+
+  body_lastdof: wp.array
+  dof_before: wp.array
+  dof_after: wp.array
+  limited_jnt: wp.array
+
+  @classmethod
+  def from_model(cls, mjm: mujoco.MjModel, device: wp.Device) -> "Tree":
+    weld = mjm.body_weldid
+    lastdof = np.where(
+      mjm.body_dofnum[weld] > 0, mjm.body_dofadr[weld] + mjm.body_dofnum[weld] - 1, -1
+    )
+    before = np.full(mjm.nv, -1)
+    after = np.zeros(mjm.nv, dtype=int)
+    for jntid in range(mjm.njnt):
+      first = mjm.jnt_dofadr[jntid]
+      last = first + _JOINT_NDOF[int(mjm.jnt_type[jntid])] - 1
+      before[first : last + 1] = mjm.dof_parentid[first]
+      after[first : last + 1] = last
+      if mjm.jnt_type[jntid] == mujoco.mjtJoint.mjJNT_FREE:
+        before[first + 3 : last + 1] = first + 2
+        after[first : first + 3] = first + 2
+    limited = np.nonzero(mjm.jnt_limited)[0]
+    arrays = (lastdof, before, after, limited)
+    return cls(*(wp.array(a.astype(np.int32), dtype=int, device=device) for a in arrays))
+
+
+@dataclasses.dataclass
+class Actuation:
+  """Actuator quantities at the linearization point.
+
+  Attributes:
+    length: transmission length [rad or m], shape [nworld, nactuator]
+    velocity: transmission velocity [rad/s or m/s], shape [nworld, nactuator]
+    ctrl: control after its clamp, shape [nworld, nactuator]
+    ctrl_free: 0 where the control clamp holds, else 1, shape [nworld, nactuator]
+    force_free: 0 where the force clamp holds, else 1, shape [nworld, nactuator]
+    qfrc: summed actuator force on each dof before its clamp [N or N m], shape [nworld, nv]
+    dof_free: 0 where the dof's total force is clamped, else 1, shape [nworld, nv]
+    slope: derivative of the dof's actuator force in its velocity, shape [nworld, nv]
+  """
+
+  length: wp.array
+  velocity: wp.array
+  ctrl: wp.array
+  ctrl_free: wp.array
+  force_free: wp.array
+  qfrc: wp.array
+  dof_free: wp.array
+  slope: wp.array
+
+
+class Workspace:
+  """Arrays of the backward pass of one step; see `adjoint/step_vjp.py` for what uses them.
+
+  Cotangents of positions are kept in the tangent space, shape [nworld, nv], between steps.
+  """
+
+  def __init__(
+    self,
+    mjm: mujoco.MjModel,
+    model: mjw.Model,
+    data: mjw.Data,
+    tree: Tree,
+    tape: Tape,
+    requested: dict[str, bool],
+  ):
+    self.model, self.data, self.tree, self.tape = model, data, tree, tape
+    nworld, nv = data.nworld, model.nv
+    device = data.qpos.device
+
+    def floats(*shape: int) -> wp.array:
+      return wp.zeros(shape, dtype=float, device=device)
+
+    def enabled(name: str) -> bool:
+      return not mjm.opt.disableflags & int(mujoco.mjtDisableBit.__members__["mjDSBL_" + name])
+
+    implicitfast = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+    constraint = enabled("CONSTRAINT")
+    self.elliptic = mjm.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
+    self.gravity_enabled = enabled("GRAVITY")
+    self.spring_enabled = enabled("SPRING")
+    self.damper_enabled = enabled("DAMPER")
+    self.clamp_ctrl = enabled("CLAMPCTRL")
+    self.actuation_enabled = mjm.nu > 0 and enabled("ACTUATION")
+    self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
+    self.limit_enabled = (
+      constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
+    )
+    self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
+    self.implicit_actuation = implicitfast and self.actuation_enabled
+    if implicitfast:
+      self.implicit = self.damper_enabled or self.implicit_actuation
+    else:
+      self.implicit = self.damper_enabled and enabled("EULERDAMP")
+
+    self.qacc = floats(nworld, nv)
+    self.lam = floats(nworld, nv)
+    self.mu = floats(nworld, nv)
+    self.delta = floats(nworld, nv)
+    self.matrix = wp.zeros((nworld, nv, nv), dtype=wp.float64, device=device)
+    self.rhs = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
+    self.solution = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
+    self.efc_J = floats(nworld, data.njmax, nv) if model.is_sparse else data.efc.J
+    self.efc_residual = floats(nworld, data.njmax)
+    self.efc_weight = floats(nworld, data.njmax)
+    self.twist = wp.zeros((nworld, nv + 1, NTWIST), dtype=wp.spatial_vector, device=device)
+    self.wrench = wp.zeros((nworld, model.nbody, NWRENCH), dtype=wp.spatial_vector, device=device)
+    self.subtree_wrench = wp.zeros_like(self.wrench)
+    self.actuation = Actuation(
+      *(floats(nworld, model.nactuator) for _ in range(5)), *(floats(nworld, nv) for _ in range(3))
+    )
+
+    self.adj_qpos = floats(nworld, nv)
+    self.adj_qvel = floats(nworld, nv)
+    self.adj_ctrl = floats(nworld, model.nu)
+    self.adj_qfrc_applied = floats(nworld, nv)
+    self.adj_xfrc_applied = wp.zeros(
+      (nworld, model.nbody), dtype=wp.spatial_vector, device=device
+    )
+    self.adj = {
+      name: zeros_like_field(
+        field_array(model, name), (nworld if requested[name] else 1) if name in requested else 0
+      )
+      for name in PARAMETERS
+    }
+
+  def zero_cotangents(self) -> None:
+    """Clears every accumulated cotangent."""
+    inputs = (
+      self.adj_qpos,
+      self.adj_qvel,
+      self.adj_ctrl,
+      self.adj_qfrc_applied,
+      self.adj_xfrc_applied,
+    )
+    for array in (*inputs, *self.adj.values()):
+      array.zero_()

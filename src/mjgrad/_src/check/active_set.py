@@ -1,0 +1,178 @@
+"""Which branch of MuJoCo's piecewise laws one evaluation is on, and how far the next branch is.
+
+The constraint force of a row is a function of y = J a - aref with these zones (MuJoCo
+documentation, chapter "Computation", section "Constraint model"):
+
+    equality            always active
+    friction loss       y <= -R eta | quadratic | y >= R eta
+    limit, frictionless
+      and pyramidal     active y < 0 | inactive y >= 0
+    elliptic contact    N = mu y_0, T = |friction * y_1..|:
+                        open N >= mu T | sliding | sticking mu N + T <= 0
+
+The zones are computed from y; `efc_state` of the solver may be one iteration old. The branch also
+contains which rows and contacts exist at all, and the clamps of controls and actuator forces.
+"""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+_CNSTR = mujoco.mjtConstraint
+_FRICTION_LOSS = (int(_CNSTR.mjCNSTR_FRICTION_DOF), int(_CNSTR.mjCNSTR_FRICTION_TENDON))
+_EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
+_ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
+_AFFINE_GAIN = (int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE))
+_AFFINE_BIAS = (int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE))
+
+
+@dataclass(frozen=True)
+class ActiveSet:
+  """The branch of one evaluation.
+
+  Attributes:
+    signature: equal for two evaluations exactly when they are on the same branch.
+    distance: relative distance of the nearest switch (see `active_set`); inf without any.
+    nearest: what would switch there, in words.
+    zones: zone of every constraint row, shape [nefc]; for friction loss -1, 0, 1; for elliptic
+      contacts 0 open, 1 sliding, 2 sticking on all rows of the contact; otherwise 0 or 1.
+  """
+
+  signature: bytes
+  distance: float
+  nearest: str
+  zones: np.ndarray
+
+
+def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
+  """Reads the branch of the evaluation whose results `mjd` holds.
+
+  Distances are relative: of a force zone to |J| |a| + |aref| of the row, of a limit to one radian
+  or metre, of a contact to one metre, of a clamp to the width of its range. The model must use the
+  dense Jacobian.
+  """
+  nearest = _Nearest()
+  zones = _row_zones(mjm, mjd, nearest)
+  clamps = _clamp_zones(mjm, mjd, nearest)
+  _existence(mjm, mjd, nearest)
+  contact = mjd.contact
+  parts = (mjd.efc_type, mjd.efc_id, contact.geom, contact.dim, contact.exclude, zones, clamps)
+  signature = b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
+  return ActiveSet(signature, nearest.distance, nearest.what, zones)
+
+
+class _Nearest:
+  """Keeps the smallest distance seen and its description."""
+
+  def __init__(self):
+    self.distance = np.inf
+    self.what = "nothing"
+
+  def see(self, distance: float, what: str) -> None:
+    if distance < self.distance:
+      self.distance, self.what = float(distance), what
+
+
+def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
+  nefc = mjd.nefc
+  zones = np.ones(nefc, dtype=np.int8)
+  if nefc == 0:
+    return zones
+  jac = mjd.efc_J.reshape(nefc, mjm.nv)
+  y = jac @ mjd.qacc - mjd.efc_aref
+  scale = np.abs(jac) @ np.abs(mjd.qacc) + np.abs(mjd.efc_aref) + mujoco.mjMINVAL
+  row = 0
+  while row < nefc:
+    kind = int(mjd.efc_type[row])
+    if kind == _ELLIPTIC:
+      contact = int(mjd.efc_id[row])
+      dim = int(mjd.contact.dim[contact])
+      rows = slice(row, row + dim)
+      zones[rows] = _elliptic_zone(mjd, contact, y[rows], scale[rows].max(), nearest)
+      row += dim
+      continue
+    if kind in _FRICTION_LOSS:
+      bound = mjd.efc_frictionloss[row] * mjd.efc_R[row]
+      zones[row] = 1 if y[row] >= bound else (-1 if y[row] <= -bound else 0)
+      nearest.see(abs(abs(y[row]) - bound) / scale[row], f"friction loss of row {row}")
+    elif kind != _EQUALITY:
+      zones[row] = y[row] < 0
+      nearest.see(abs(y[row]) / scale[row], f"{_CNSTR(kind).name} in row {row}")
+    row += 1
+  return zones
+
+
+def _elliptic_zone(
+  mjd: mujoco.MjData, contact: int, y: np.ndarray, scale: float, nearest: _Nearest
+) -> int:
+  mu = mjd.contact.mu[contact]
+  normal = mu * y[0]
+  tangent = float(np.linalg.norm(mjd.contact.friction[contact, : y.size - 1] * y[1:]))
+  nearest.see(abs(normal - mu * tangent) / scale, f"opening of contact {contact}")
+  nearest.see(abs(mu * normal + tangent) / scale, f"sliding of contact {contact}")
+  if normal >= mu * tangent:
+    return 0
+  return 2 if mu * normal + tangent <= 0 else 1
+
+
+def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
+  """Zones (-1 below, 0 inside, 1 above) of controls, actuator forces and joint actuator forces."""
+  ctrl = mjd.ctrl.copy()
+  zones = np.zeros(2 * mjm.nu + mjm.njnt, dtype=np.int8)
+  clamp_ctrl = not mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL
+  for i in range(mjm.nu):
+    if clamp_ctrl and mjm.actuator_ctrllimited[i]:
+      low, high = mjm.actuator_ctrlrange[i]
+      zones[i] = _zone(ctrl[i], low, high, f"control clamp of actuator {i}", nearest)
+      ctrl[i] = np.clip(ctrl[i], low, high)
+    if mjm.actuator_forcelimited[i]:
+      low, high = mjm.actuator_forcerange[i]
+      force = _unclamped_force(mjm, mjd, i, ctrl[i])
+      zones[mjm.nu + i] = _zone(force, low, high, f"force clamp of actuator {i}", nearest)
+  for j in range(mjm.njnt):
+    if mjm.jnt_actfrclimited[j]:
+      force = mjd.qfrc_actuator[mjm.jnt_dofadr[j]]
+      low, high = mjm.jnt_actfrcrange[j]
+      zones[2 * mjm.nu + j] = int(force >= high) - int(force <= low)
+  return zones
+
+
+def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -> int:
+  width = max(high - low, mujoco.mjMINVAL)
+  nearest.see(min(abs(value - low), abs(value - high)) / width, what)
+  return int(value >= high) - int(value <= low)
+
+
+def _unclamped_force(mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, ctrl: float) -> float:
+  """Actuator force before its clamp; after it where gain or bias is not affine."""
+  if mjm.actuator_gaintype[i] not in _AFFINE_GAIN or mjm.actuator_biastype[i] not in _AFFINE_BIAS:
+    return float(mjd.actuator_force[i])
+  basis = np.array([1.0, mjd.actuator_length[i], mjd.actuator_velocity[i]])
+  gain, bias = mjm.actuator_gainprm[i, :3], mjm.actuator_biasprm[i, :3]
+  if mjm.actuator_gaintype[i] == _AFFINE_GAIN[0]:
+    gain = gain * (1.0, 0.0, 0.0)
+  if mjm.actuator_biastype[i] == _AFFINE_BIAS[0]:
+    bias = 0.0 * bias
+  return float(gain @ basis * ctrl + bias @ basis)
+
+
+def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> None:
+  """Distances at which a limit row or a contact would appear or vanish."""
+  contact = mjd.contact
+  for i in range(mjd.ncon):
+    gap = abs(contact.dist[i] - contact.includemargin[i])
+    nearest.see(gap, f"existence of contact {i}")
+  if mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
+    return
+  for j in np.flatnonzero(mjm.jnt_limited):
+    low, high = mjm.jnt_range[j]
+    what = f"existence of the limit of joint {j}"
+    start = mjm.jnt_qposadr[j]
+    if mjm.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL:
+      w, *xyz = mjd.qpos[start : start + 4]
+      angle = 2 * np.arctan2(np.linalg.norm(xyz), abs(w))
+      nearest.see(abs(max(low, high) - angle - mjm.jnt_margin[j]), what)
+    else:
+      for slack in (mjd.qpos[start] - low, high - mjd.qpos[start]):
+        nearest.see(abs(slack - mjm.jnt_margin[j]), what)

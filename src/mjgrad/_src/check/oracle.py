@@ -1,0 +1,273 @@
+"""C MuJoCo in float64 with a converged solver: the oracle that gradients are held against.
+
+One step of C MuJoCo is a map on the tangent space of the state,
+
+    (q, v, u, tau, wrench, p)  ->  (q', v')
+
+where a displacement of q is an element of R^nv added with `mj_integratePos` and measured with
+`mj_differentiatePos`. Quaternions therefore need no special case, neither as input nor as output.
+
+Held fixed: the warm start (the solved acceleration of the undisturbed state, so that a solve is a
+function of its input alone) and everything that the compiler derives from the parameters
+(`body_invweight0`, `body_subtreemass`, `geom_rbound`, ...). The solver's tolerance is zero for
+practical purposes and islands are off; cone, integrator, other flags and all physical options are
+the model's own.
+"""
+
+import copy
+from dataclasses import dataclass
+from dataclasses import fields
+from functools import cached_property
+
+import mujoco
+import numpy as np
+
+from mjgrad._src.check import pipeline
+from mjgrad._src.check.active_set import ActiveSet
+from mjgrad._src.check.active_set import active_set
+from mjgrad._src.check.pipeline import Evaluate
+from mjgrad._src.errors import InvalidInput
+
+SOLVER_TOLERANCE = 1e-26  # on the scaled cost decrease; about the square of the error in qacc
+SOLVER_ITERATIONS = 200
+LS_TOLERANCE = 1e-14
+LS_ITERATIONS = 200
+
+STATE_CHANNELS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
+
+# Model parameters that MuJoCo reads only where they are positive: at zero they have one side.
+NONNEGATIVE_FIELDS = (
+  "body_mass",
+  "body_inertia",
+  "dof_damping",
+  "dof_armature",
+  "jnt_stiffness",
+  "geom_friction",
+  "geom_size",
+)
+
+
+@dataclass(frozen=True)
+class Point:
+  """Everything that one step depends on, for one world.
+
+  Attributes:
+    qpos: positions, shape [nq].
+    qvel: velocities, shape [nv].
+    ctrl: controls, shape [nu].
+    qfrc_applied: generalised forces [N or N m], shape [nv].
+    xfrc_applied: force [N] and torque [N m] at the centre of mass of every body, shape [nbody, 6].
+  """
+
+  qpos: np.ndarray
+  qvel: np.ndarray
+  ctrl: np.ndarray
+  qfrc_applied: np.ndarray
+  xfrc_applied: np.ndarray
+
+  @staticmethod
+  def initial(mjm: mujoco.MjModel) -> "Point":
+    """The reference configuration at rest, without controls or applied forces."""
+    return Point(
+      qpos=mjm.qpos0.copy(),
+      qvel=np.zeros(mjm.nv),
+      ctrl=np.zeros(mjm.nu),
+      qfrc_applied=np.zeros(mjm.nv),
+      xfrc_applied=np.zeros((mjm.nbody, 6)),
+    )
+
+  def float32(self) -> "Point":
+    """The same point with every number rounded to float32, as the engine will see it."""
+    rounded = {f.name: getattr(self, f.name).astype(np.float32) for f in fields(self)}
+    return Point(**{name: value.astype(np.float64) for name, value in rounded.items()})
+
+
+@dataclass(frozen=True)
+class Step:
+  """Result of one step.
+
+  Attributes:
+    qpos: next positions, shape [nq].
+    qvel: next velocities, shape [nv].
+    qacc: solved acceleration, shape [nv].
+    qacc_smooth: acceleration without constraint forces, shape [nv].
+    warmstart: where the solver began, shape [nv]; displaced evaluations begin there too.
+  """
+
+  qpos: np.ndarray
+  qvel: np.ndarray
+  qacc: np.ndarray
+  qacc_smooth: np.ndarray
+  warmstart: np.ndarray
+
+
+class Oracle:
+  """One model, its converged float64 copy, and the step map on its tangent space.
+
+  Args:
+    mjm: the model; it is copied.
+    engine_frames: use mujoco-warp's tangents of plane-capsule contacts (see `pipeline.py`).
+
+  Attributes:
+    mjm: the private model copy; parameter channels disturb it in place and put it back.
+    mjd: its data. After `step` or `displaced` it holds the constraint rows of that evaluation.
+  """
+
+  def __init__(self, mjm: mujoco.MjModel, *, engine_frames: bool = False):
+    if mjm.na:
+      raise InvalidInput(
+        f"The oracle steps models without activation states; this model has na = {mjm.na}. "
+        "Remove the stateful actuators."
+      )
+    self.mjm = copy.deepcopy(mjm)
+    opt = self.mjm.opt
+    opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    opt.tolerance = SOLVER_TOLERANCE
+    opt.iterations = SOLVER_ITERATIONS
+    opt.ls_tolerance = LS_TOLERANCE
+    opt.ls_iterations = LS_ITERATIONS
+    opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    self.mjd = mujoco.MjData(self.mjm)
+    self._mj_step: Evaluate = pipeline.step if engine_frames else mujoco.mj_step
+    self._mj_forward: Evaluate = pipeline.forward if engine_frames else mujoco.mj_forward
+
+  @property
+  def nv(self) -> int:
+    return self.mjm.nv
+
+  def load(self, point: Point, warmstart: np.ndarray) -> None:
+    """Writes a point and the solver's first guess into `mjd`."""
+    mjd = self.mjd
+    mjd.time = 0.0
+    mjd.qpos[:] = point.qpos
+    mjd.qvel[:] = point.qvel
+    mjd.ctrl[:] = point.ctrl
+    mjd.qfrc_applied[:] = point.qfrc_applied
+    mjd.xfrc_applied[:] = point.xfrc_applied
+    mjd.qacc_warmstart[:] = warmstart
+
+  def step(self, point: Point) -> Step:
+    """One step of C MuJoCo from `point`, started at its own solution."""
+    warmstart = self.forward(point)
+    self.load(point, warmstart)
+    self._mj_step(self.mjm, self.mjd)
+    mjd = self.mjd
+    return Step(
+      qpos=mjd.qpos.copy(),
+      qvel=mjd.qvel.copy(),
+      qacc=mjd.qacc.copy(),
+      qacc_smooth=mjd.qacc_smooth.copy(),
+      warmstart=warmstart,
+    )
+
+  def forward(self, point: Point) -> np.ndarray:
+    """Solved acceleration at `point`, shape [nv], without integrating."""
+    self.load(point, np.zeros(self.nv))
+    self._mj_forward(self.mjm, self.mjd)
+    return self.mjd.qacc.copy()
+
+  def displaced(
+    self, point: Point, base: Step, channel: str, index: int, delta: float
+  ) -> np.ndarray:
+    """Tangent displacement of the next state when one input is displaced.
+
+    Args:
+      point: undisturbed input.
+      base: its step.
+      channel: a name in `STATE_CHANNELS` or of a model parameter.
+      index: flat index into the channel (into the tangent space for "qpos").
+      delta: displacement, in the channel's units.
+
+    Returns:
+      (q' - q'_base, v' - v'_base), shape [2 nv].
+    """
+    mjm, mjd = self.mjm, self.mjd
+    self._evaluate(self._mj_step, point, base, channel, index, delta)
+    out = np.empty(2 * mjm.nv)
+    mujoco.mj_differentiatePos(mjm, out[: mjm.nv], 1.0, base.qpos, mjd.qpos)
+    out[mjm.nv :] = mjd.qvel - base.qvel
+    return out
+
+  def branch(
+    self, point: Point, base: Step, channel: str = "qvel", index: int = 0, delta: float = 0.0
+  ) -> ActiveSet:
+    """Active set at the displaced input; at `point` itself by default."""
+    self._evaluate(self._mj_forward, point, base, channel, index, delta)
+    return active_set(self.mjm, self.mjd)
+
+  def _evaluate(
+    self, evaluate: Evaluate, point: Point, base: Step, channel: str, index: int, delta: float
+  ) -> None:
+    mjm, mjd = self.mjm, self.mjd
+    self.load(point, base.warmstart)
+    if channel not in STATE_CHANNELS:
+      field = self.parameter(channel).reshape(-1)
+      value = field[index]
+      field[index] = value + delta
+      try:
+        evaluate(mjm, mjd)
+      finally:
+        field[index] = value
+      return
+    if delta and channel == "qpos":
+      unit = np.zeros(mjm.nv)
+      unit[index] = 1.0
+      mujoco.mj_integratePos(mjm, mjd.qpos, unit, delta)
+    elif delta:
+      getattr(mjd, channel).reshape(-1)[index] += delta
+    evaluate(mjm, mjd)
+
+  def parameter(self, name: str) -> np.ndarray:
+    """The model field with MuJoCo's name, `opt.` included, as a view into the private copy."""
+    owner = self.mjm
+    *path, leaf = name.split(".")
+    for part in path:
+      owner = getattr(owner, part, None)
+    value = getattr(owner, leaf, None)
+    if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+      raise InvalidInput(
+        f"'{name}' is not a floating-point array of MjModel. "
+        "Use MuJoCo's field names, for example 'body_mass' or 'opt.gravity'."
+      )
+    return value
+
+  def channel_shape(self, channel: str) -> tuple[int, ...]:
+    """Shape of the gradient of a channel; "qpos" is in the tangent space."""
+    mjm = self.mjm
+    shapes = {
+      "qpos": (mjm.nv,),
+      "qvel": (mjm.nv,),
+      "ctrl": (mjm.nu,),
+      "qfrc_applied": (mjm.nv,),
+      "xfrc_applied": (mjm.nbody, 6),
+    }
+    return shapes[channel] if channel in shapes else self.parameter(channel).shape
+
+  @cached_property
+  def _qfrc_scale(self) -> np.ndarray:
+    """Force that moves the velocity of one dof by about one unit in a step, shape [nv]."""
+    return np.maximum(self.mjm.dof_M0, 1e-6) / self.mjm.opt.timestep
+
+  def channel_scale(self, channel: str) -> np.ndarray:
+    """Natural size of a displacement of each entry of a channel, flat.
+
+    Step sizes of the differences are multiples of it. Coordinates and velocities: one unit.
+    Controls: half the control range. Forces: what changes a velocity by about one unit in a step.
+    Parameters: the entry's own size, or, where that is zero, the field's mean size.
+    """
+    mjm = self.mjm
+    if channel in ("qpos", "qvel"):
+      return np.ones(mjm.nv)
+    if channel == "ctrl":
+      half = 0.5 * (mjm.actuator_ctrlrange[:, 1] - mjm.actuator_ctrlrange[:, 0])
+      return np.where(mjm.actuator_ctrllimited.astype(bool) & (half > 0), half, 1.0)
+    if channel == "qfrc_applied":
+      return self._qfrc_scale.copy()
+    if channel == "xfrc_applied":
+      inverse = np.maximum(np.repeat(mjm.body_invweight0, 3, axis=1), 1e-6)
+      scale = np.minimum(1.0 / (inverse * mjm.opt.timestep), 1e4)
+      return scale.reshape(-1)
+    value = np.abs(self.parameter(channel)).reshape(-1)
+    typical = value[value > 0].mean() if np.any(value > 0) else 1.0
+    return np.where(value > 1e-6 * typical, value, typical)

@@ -1,0 +1,58 @@
+"""C MuJoCo's step and forward pass, optionally with the engine's contact frames.
+
+For a plane and a capsule within 30 degrees of the plane's normal, mujoco-warp 4.0.0 takes a fixed
+direction as first tangent where C MuJoCo takes the projected capsule axis (`plane_capsule` in its
+`collision_primitive_core.py`). A pyramidal cone depends on the tangents, so the two simulate
+different contacts there. C MuJoCo with the engine's tangents is the oracle for these states:
+positions are computed, tangents exchanged, and the constraint rows built again from them.
+"""
+
+from collections.abc import Callable
+
+import mujoco
+import numpy as np
+
+Evaluate = Callable[[mujoco.MjModel, mujoco.MjData], None]
+
+NEARLY_NORMAL = 0.5  # sine of the angle between capsule and normal, `b_norm < 0.5` in the engine
+
+
+def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
+  """`mj_forward` without sensors, with the engine's contact frames."""
+  mujoco.mj_fwdPosition(mjm, mjd)
+  if _set_engine_frames(mjm, mjd):
+    mujoco.mj_makeConstraint(mjm, mjd)
+    mujoco.mj_projectConstraint(mjm, mjd)
+  mujoco.mj_fwdVelocity(mjm, mjd)
+  mujoco.mj_fwdActuation(mjm, mjd)
+  mujoco.mj_fwdAcceleration(mjm, mjd)
+  mujoco.mj_fwdConstraint(mjm, mjd)
+
+
+def step(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
+  """`mj_step` of a single-stage integrator, with the engine's contact frames."""
+  forward(mjm, mjd)
+  if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER:
+    mujoco.mj_Euler(mjm, mjd)
+  else:
+    mujoco.mj_implicit(mjm, mjd)
+
+
+def _set_engine_frames(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> bool:
+  """Exchanges the tangents of nearly normal plane-capsule contacts; whether there were any."""
+  contact = mjd.contact
+  changed = False
+  for i in range(mjd.ncon):
+    plane, capsule = contact.geom[i]
+    kinds = (mjm.geom_type[plane], mjm.geom_type[capsule])
+    if kinds != (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE):
+      continue
+    normal = contact.frame[i, :3].copy()
+    axis = mjd.geom_xmat[capsule].reshape(3, 3)[:, 2]
+    if np.linalg.norm(axis - normal * (normal @ axis)) >= NEARLY_NORMAL:
+      continue
+    tangent = np.array([0.0, 1.0, 0.0] if -0.5 < normal[1] < 0.5 else [0.0, 0.0, 1.0])
+    frame = np.concatenate((normal, tangent, np.cross(normal, tangent)))
+    mjd.contact[i].frame[:] = frame
+    changed = True
+  return changed

@@ -1,0 +1,220 @@
+"""Result of a gradient check, as a table for a terminal and as a dictionary for machines."""
+
+from dataclasses import asdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from mjgrad._src.check.oracle import STATE_CHANNELS
+
+
+@dataclass(frozen=True)
+class Tolerance:
+  """Bars for the relative error of one channel over all compared states."""
+
+  median: float
+  worst: float
+
+
+STATE_TOLERANCE = Tolerance(median=1e-4, worst=1e-2)
+PARAMETER_TOLERANCE = Tolerance(median=1e-3, worst=1e-2)
+
+
+def tolerance_of(channel: str) -> Tolerance:
+  """The bars that a channel has to clear."""
+  return STATE_TOLERANCE if channel in STATE_CHANNELS else PARAMETER_TOLERANCE
+
+
+@dataclass(frozen=True)
+class ChannelResult:
+  """Comparison of one gradient channel with the oracle.
+
+  Attributes:
+    channel: "qpos", ... or the name of a model parameter.
+    errors: relative error at every state (the worst cotangent), compared or not, shape [nstates].
+    compared: indices of the states that count.
+    switching: indices of the states at a switching point in this channel.
+    kinks: entries of a parameter that sit on a kink at some state and are left out there.
+    zero: states whose true gradient vanishes; their error is absolute (see `compare.py`).
+    oracle_disagreement: worst relative error of the oracle's own differences.
+  """
+
+  channel: str
+  errors: tuple[float, ...]
+  compared: tuple[int, ...]
+  switching: tuple[int, ...]
+  kinks: int
+  zero: int
+  oracle_disagreement: float
+
+  def _compared_errors(self) -> np.ndarray:
+    return np.array([self.errors[i] for i in self.compared])
+
+  @property
+  def median(self) -> float:
+    return float(np.median(self._compared_errors())) if self.compared else float("nan")
+
+  @property
+  def percentile95(self) -> float:
+    if not self.compared:
+      return float("nan")
+    # "higher" does not interpolate, which infinite errors would turn into not-a-number.
+    return float(np.percentile(self._compared_errors(), 95, method="higher"))
+
+  @property
+  def worst(self) -> float:
+    return float(np.max(self._compared_errors())) if self.compared else float("nan")
+
+  @property
+  def worst_state(self) -> int:
+    """Index of the compared state with the largest error; -1 without any."""
+    return max(self.compared, key=lambda i: self.errors[i], default=-1)
+
+  @property
+  def passed(self) -> bool:
+    bars = tolerance_of(self.channel)
+    return self.median <= bars.median and self.worst <= bars.worst
+
+  @property
+  def verdict(self) -> str:
+    if not self.compared:
+      return "NOTHING COMPARED"
+    return "pass" if self.passed else "FAIL"
+
+
+@dataclass(frozen=True)
+class StateResult:
+  """One state of the check: what it is, and how far the engine's forward step is from C MuJoCo's.
+
+  Attributes:
+    kind: how the state was made.
+    labels: what is active in it.
+    ncon: contacts.
+    nefc: constraint rows.
+    forward_error: error of the engine's step (see `compare.py`); above 1 it differs.
+    switch_distance: relative distance to the nearest switch.
+    nearest_switch: what would switch there.
+  """
+
+  kind: str
+  labels: tuple[str, ...]
+  ncon: int
+  nefc: int
+  forward_error: float
+  switch_distance: float
+  nearest_switch: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+  """Everything that a gradient check found.
+
+  Attributes:
+    model: name of the model.
+    seed: of the states and cotangents.
+    device: where the engine ran.
+    channels: one result per channel.
+    states: one result per state.
+    differing: indices of states where the engine's forward step differs from C MuJoCo's.
+  """
+
+  model: str
+  seed: int
+  device: str
+  channels: tuple[ChannelResult, ...]
+  states: tuple[StateResult, ...]
+  differing: tuple[int, ...]
+
+  @property
+  def passed(self) -> bool:
+    return all(channel.passed for channel in self.channels)
+
+  @property
+  def switching(self) -> tuple[int, ...]:
+    """States at a switching point in any channel."""
+    return tuple(sorted(set().union(*(c.switching for c in self.channels))))
+
+  def channel(self, name: str) -> ChannelResult:
+    return next(c for c in self.channels if c.channel == name)
+
+  def to_dict(self) -> dict:
+    """Plain types only; non-finite numbers become None."""
+    channels = [
+      {
+        "channel": c.channel,
+        "verdict": c.verdict,
+        "passed": c.passed,
+        "median": c.median,
+        "percentile95": c.percentile95,
+        "worst": c.worst,
+        "worst_state": c.worst_state,
+        "tolerance": asdict(tolerance_of(c.channel)),
+        "compared": len(c.compared),
+        "switching": list(c.switching),
+        "kinks": c.kinks,
+        "zero": c.zero,
+        "oracle_disagreement": c.oracle_disagreement,
+        "errors": list(c.errors),
+      }
+      for c in self.channels
+    ]
+    return _finite(
+      {
+        "model": self.model,
+        "seed": self.seed,
+        "device": self.device,
+        "passed": self.passed,
+        "nstates": len(self.states),
+        "switching": list(self.switching),
+        "differing": list(self.differing),
+        "channels": channels,
+        "states": [asdict(s) for s in self.states],
+      }
+    )
+
+  def to_text(self) -> str:
+    """Table for a terminal, at most 100 columns wide."""
+    head = f"{'channel':<18} {'states':>6} {'median':>9} {'95 %':>9} {'worst':>9} {'at':>4}"
+    lines = [
+      f"Gradients of {self.model}, {len(self.states)} states, seed {self.seed}, {self.device}",
+      "",
+      f"{head}  verdict",
+    ]
+    for c in self.channels:
+      numbers = f"{c.median:>9.1e} {c.percentile95:>9.1e} {c.worst:>9.1e}"
+      lines.append(
+        f"{c.channel:<18} {len(c.compared):>6} {numbers} {c.worst_state:>4}  {c.verdict}"
+        + _notes(c)
+      )
+    lines.append("")
+    lines.append(_listing("States at a switching point", self.switching))
+    lines.append(_listing("States where the engine's step differs from C MuJoCo", self.differing))
+    for i in self.differing:
+      s = self.states[i]
+      what = ", ".join(s.labels)
+      lines.append(f"  {i}: {s.kind}, {what}; {s.forward_error:.1f} times the tolerance")
+    lines.append("PASS" if self.passed else "FAIL")
+    return "\n".join(lines)
+
+
+def _notes(c: ChannelResult) -> str:
+  notes = []
+  if c.kinks:
+    notes.append(f"{c.kinks} entries at a kink")
+  if c.zero:
+    notes.append(f"{c.zero} states with zero gradient")
+  return f" ({', '.join(notes)})" if notes else ""
+
+
+def _listing(title: str, indices: tuple[int, ...]) -> str:
+  return f"{title}: {', '.join(map(str, indices)) if indices else 'none'}"
+
+
+def _finite(value):
+  if isinstance(value, dict):
+    return {key: _finite(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(item) for item in value]
+  if isinstance(value, float) and not np.isfinite(value):
+    return None
+  return value

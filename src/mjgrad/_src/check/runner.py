@@ -1,0 +1,155 @@
+"""Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
+
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+
+from mjgrad._src.check.compare import Cotangents
+from mjgrad._src.check.compare import compare_channel
+from mjgrad._src.check.compare import forward_error
+from mjgrad._src.check.jacobian import Linearisation
+from mjgrad._src.check.jacobian import linearise
+from mjgrad._src.check.oracle import STATE_CHANNELS
+from mjgrad._src.check.oracle import Oracle
+from mjgrad._src.check.oracle import Point
+from mjgrad._src.check.report import CheckResult
+from mjgrad._src.check.report import StateResult
+from mjgrad._src.check.states import CheckState
+from mjgrad._src.check.states import sample_states
+from mjgrad._src.check.tangent import to_tangent
+
+PARAMETERS = (
+  "body_mass",
+  "body_inertia",
+  "dof_damping",
+  "dof_armature",
+  "jnt_stiffness",
+  "actuator_gainprm",
+  "actuator_biasprm",
+  "geom_friction",
+  "geom_size",
+  "opt.gravity",
+)
+
+
+def run_check(
+  mjm: mujoco.MjModel,
+  *,
+  nstates: int = 32,
+  seed: int = 0,
+  params: Sequence[str] = PARAMETERS,
+  device=None,
+  states: Sequence[CheckState] | None = None,
+) -> CheckResult:
+  """Checks every gradient channel of a model against float64 C MuJoCo.
+
+  Args:
+    mjm: the model, with the integrator, cone and options to check.
+    nstates: number of states; ignored when `states` are given.
+    seed: of states and cotangents.
+    params: MuJoCo names of the parameters to check; those without entries are left out.
+    device: where the engine runs; None as in `Simulator`.
+    states: use these states instead of sampled ones.
+
+  Raises:
+    UnsupportedFeature: the model uses something without a gradient.
+    InvalidInput: a parameter name or number of states makes no sense.
+  """
+  oracle = Oracle(mjm)
+  channels = [
+    name for name in (*STATE_CHANNELS, *params) if np.prod(oracle.channel_shape(name), dtype=int)
+  ]
+  states = list(states) if states is not None else sample_states(mjm, nstates, seed)
+  engine = _Engine(mjm, states, device)
+  local = [linearise(oracle, state.point, channels) for state in states]
+  cotangents = Cotangents.random(mjm, len(states), seed)
+  steps, gradients = engine.gradients(cotangents, channels)
+
+  errors = [
+    forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s])
+    for s, here in enumerate(local)
+  ]
+  differing = tuple(s for s, error in enumerate(errors) if not error <= 1.0)
+  return CheckResult(
+    model=model_name(mjm),
+    seed=seed,
+    device=engine.device,
+    channels=tuple(
+      compare_channel(mjm, name, local, cotangents, gradients[name], differing) for name in channels
+    ),
+    states=tuple(
+      _state_result(state, here, error)
+      for state, here, error in zip(states, local, errors, strict=True)
+    ),
+    differing=differing,
+  )
+
+
+def model_name(mjm: mujoco.MjModel) -> str:
+  """The name in the model file."""
+  return bytes(mjm.names).split(b"\0", 1)[0].decode() or "unnamed model"
+
+
+def _state_result(state: CheckState, here: Linearisation, error: float) -> StateResult:
+  return StateResult(
+    kind=state.kind,
+    labels=state.labels,
+    ncon=state.ncon,
+    nefc=state.nefc,
+    forward_error=error,
+    switch_distance=here.branch.distance,
+    nearest_switch=here.branch.nearest,
+  )
+
+
+class _Engine:
+  """The simulator under test, one world per state."""
+
+  def __init__(self, mjm: mujoco.MjModel, states: Sequence[CheckState], device):
+    from mjgrad._src.engine.simulator import Simulator
+
+    self._mjm = mjm
+    self._points = [state.point for state in states]
+    # A little room: the engine may find a contact that C MuJoCo does not.
+    capacity = {
+      "nconmax": max(state.ncon for state in states) + 16,
+      "njmax": max(state.nefc for state in states) + 64,
+    }
+    self._sim = Simulator(mjm, len(states), device, **capacity)
+
+  @property
+  def device(self) -> str:
+    return str(self._sim.device)
+
+  def _stack(self, name: str) -> np.ndarray:
+    return np.stack([getattr(point, name) for point in self._points])
+
+  def gradients(self, cotangents: Cotangents, channels: Sequence[str]):
+    """Next states, and gradients by channel, shape [ncotangents, nstates, n]; qpos tangent."""
+    from mjgrad._src.linearize import step_gradient
+
+    inputs = {name: self._stack(name) for name in Point.__dataclass_fields__}
+    wrt_params = tuple(name for name in channels if name not in STATE_CHANNELS)
+    collected: dict[str, list[np.ndarray]] = {name: [] for name in channels}
+    out = None
+    for adj_qpos, adj_qvel in zip(cotangents.qpos, cotangents.qvel, strict=True):
+      out = step_gradient(
+        self._sim,
+        inputs["qpos"],
+        inputs["qvel"],
+        inputs["ctrl"],
+        adj_qpos,
+        adj_qvel,
+        qfrc_applied=inputs["qfrc_applied"],
+        xfrc_applied=inputs["xfrc_applied"],
+        wrt_params=wrt_params,
+      )
+      for name in channels:
+        value = np.asarray(out.grad[name], dtype=np.float64).reshape(len(self._points), -1)
+        if name == "qpos":
+          value = np.stack(
+            [to_tangent(self._mjm, q, g) for q, g in zip(inputs["qpos"], value, strict=True)]
+          )
+        collected[name].append(value)
+    return out, {name: np.stack(values) for name, values in collected.items()}

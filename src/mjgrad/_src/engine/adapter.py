@@ -1,0 +1,55 @@
+"""The only module that imports `mujoco_warp` internals; everything else goes through here.
+
+The engine is a pinned, unmodified dependency. Its public stage functions are re-exported under
+their own names; what is taken from its internals is listed first, all pure functions and types.
+"""
+
+import mujoco_warp as mjw
+import warp as wp
+from mujoco_warp._src.collision_primitive_core import capsule_capsule as capsule_capsule
+from mujoco_warp._src.collision_primitive_core import plane_capsule as plane_capsule
+from mujoco_warp._src.collision_primitive_core import plane_sphere as plane_sphere
+from mujoco_warp._src.collision_primitive_core import sphere_capsule as sphere_capsule
+from mujoco_warp._src.collision_primitive_core import sphere_sphere as sphere_sphere
+from mujoco_warp._src.math import inert_vec as inert_vec
+from mujoco_warp._src.math import make_frame as make_frame
+from mujoco_warp._src.math import mul_quat as mul_quat
+from mujoco_warp._src.math import quat_sub as quat_sub
+from mujoco_warp._src.math import quat_to_vel as quat_to_vel
+from mujoco_warp._src.types import ConstraintType as ConstraintType
+from mujoco_warp._src.types import vec5 as vec5
+from mujoco_warp._src.types import vec10 as vec10
+from mujoco_warp._src.util_misc import dof_damping_total as dof_damping_total
+
+make_data = mjw.make_data
+put_model = mjw.put_model
+step = mjw.step
+
+
+def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
+  """Recomputes what the derivatives read, from `d.qpos` and `d.qvel`, without solving.
+
+  Fills poses, `cdof`, `cinert`, `cvel`, `cdof_dot`, `M`, the contacts and the constraint rows,
+  with the functions that `mujoco_warp.step` calls, so the values are those of the forward pass.
+  """
+  mjw.kinematics(m, d)
+  mjw.com_pos(m, d)
+  mjw.crb(m, d)
+  mjw.collision(m, d)
+  mjw.make_constraint(m, d)
+  mjw.com_vel(m, d)
+
+
+def kinematics(m: mjw.Model, d: mjw.Data) -> None:
+  """Recomputes poses, `subtree_com`, `cdof`, `cvel` and `cdof_dot` from `d.qpos` and `d.qvel`."""
+  mjw.kinematics(m, d)
+  mjw.com_pos(m, d)
+  mjw.com_vel(m, d)
+
+
+def silence_overflow(m: mjw.Model) -> None:
+  """Stops the engine from printing about overflows, which mjgrad raises as errors."""
+  m.opt.warn_overflow = mjw.OverflowType(0)
+
+
+__all__ = [name for name in dir() if not name.startswith("_") and name not in ("mjw", "wp")]

@@ -1,0 +1,82 @@
+"""The simulator: a MuJoCo model on a device, for a batch of worlds, ready to differentiate."""
+
+import mujoco
+import warp as wp
+
+from mjgrad._src.adjoint.workspace import Tree
+from mjgrad._src.engine import adapter
+from mjgrad._src.engine import features
+from mjgrad._src.engine.status import Status
+from mjgrad._src.errors import InvalidInput
+from mjgrad._src.rollout import Program
+
+
+class Simulator:
+  """A batch of worlds of one model, stepped by the unmodified `mujoco_warp`.
+
+  Args:
+    mjm: the model; a copy is not taken, later changes to it have no effect.
+    nworld: number of worlds.
+    device: Warp device or its name, for example "cuda:0" or "cpu"; None takes the GPU if there is
+      one.
+    nconmax: room for contacts per world, on average over worlds; None takes the engine's default.
+    njmax: room for constraint rows in each world; None takes the engine's default.
+
+  Attributes:
+    mjm: the MuJoCo model.
+    nworld: number of worlds.
+    device: the Warp device.
+    model: the engine's model.
+    data: the engine's data, scratch space of every call.
+    status: overflows and non-finite states since the last check.
+
+  Raises:
+    UnsupportedFeature: the model uses something without a gradient; lists every element.
+    InvalidInput: nworld is not positive, or mjm is not an MjModel.
+  """
+
+  def __init__(
+    self,
+    mjm: mujoco.MjModel,
+    nworld: int,
+    device: wp.DeviceLike = None,
+    *,
+    nconmax: int | None = None,
+    njmax: int | None = None,
+  ):
+    if not isinstance(mjm, mujoco.MjModel):
+      raise InvalidInput(
+        f"mjm is a {type(mjm).__name__}; expected a mujoco.MjModel, for example from "
+        "mujoco.MjModel.from_xml_path."
+      )
+    if nworld < 1:
+      raise InvalidInput(f"nworld is {nworld}; expected at least 1.")
+    features.check_supported(mjm)
+    self.mjm, self.nworld = mjm, nworld
+    self.device = wp.get_device(device) if device is not None else wp.get_preferred_device()
+    self.nq, self.nv, self.nu, self.na = mjm.nq, mjm.nv, mjm.nu, mjm.na
+    self.nbody = mjm.nbody
+    with wp.ScopedDevice(self.device):
+      self.model = adapter.put_model(mjm)
+      adapter.silence_overflow(self.model)
+      self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
+      self.tree = Tree.from_model(mjm, self.device)
+      self.status = Status(mjm, self.data)
+    self._programs: dict = {}
+
+  def program(self, requested: dict[str, bool], nstep: int) -> Program:
+    """The captured graphs for a set of parameters (name -> per world) and steps per call."""
+    key = (tuple(sorted(requested.items())), nstep)
+    if key not in self._programs:
+      with wp.ScopedDevice(self.device):
+        self._programs[key] = Program(self, requested, nstep)
+    return self._programs[key]
+
+  def check(self) -> None:
+    """Waits for the device and raises for overflows and non-finite states since the last check.
+
+    Raises:
+      CapacityError: names the option to raise and its value.
+      NonFiniteState: names the world and the joint.
+    """
+    self.status.raise_for_errors()

@@ -1,0 +1,74 @@
+"""The position update q' = q exp(h v') of the semi-implicit integrators, and its adjoint.
+
+With R the rotation of exp(h w') and J_r the right Jacobian (integrators/manifold.py), in tangents:
+
+    delta q' = R^T delta q + h J_r(h w') delta w'          rotations
+    delta q' = delta q + h delta v'                        everything else
+
+Source: MuJoCo documentation, Computation, "Numerical integration" (semi-implicit Euler).
+"""
+
+import mujoco
+import warp as wp
+
+from mjgrad._src.integrators.manifold import exp_jacobian_transpose
+from mjgrad._src.integrators.manifold import rotate_by_exp
+
+wp.set_module_options({"enable_backward": False})
+
+FREE = wp.constant(int(mujoco.mjtJoint.mjJNT_FREE))
+BALL = wp.constant(int(mujoco.mjtJoint.mjJNT_BALL))
+
+
+@wp.kernel
+def _position_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  jnt_type: wp.array[int],
+  jnt_dofadr: wp.array[int],
+  # In:
+  step: wp.array[int],
+  tape_qvel: wp.array3d[float],
+  # Adjoint out (+=):
+  adj_qpos_out: wp.array2d[float],
+  adj_qvel_out: wp.array2d[float],
+):
+  worldid, jntid = wp.tid()
+  h = opt_timestep[worldid % opt_timestep.shape[0]]
+  dofadr = jnt_dofadr[jntid]
+  jnttype = jnt_type[jntid]
+  if jnttype == FREE:
+    for i in range(3):
+      adj_qvel_out[worldid, dofadr + i] += h * adj_qpos_out[worldid, dofadr + i]
+    dofadr += 3
+  if jnttype == FREE or jnttype == BALL:
+    rotation = wp.vec3()
+    adj = wp.vec3()
+    for i in range(3):
+      rotation[i] = h * tape_qvel[step[0] + 1, worldid, dofadr + i]
+      adj[i] = adj_qpos_out[worldid, dofadr + i]
+    adj_rotation = rotate_by_exp(rotation, adj)
+    adj_velocity = exp_jacobian_transpose(rotation, adj)
+    for i in range(3):
+      adj_qpos_out[worldid, dofadr + i] = adj_rotation[i]
+      adj_qvel_out[worldid, dofadr + i] += h * adj_velocity[i]
+  else:
+    adj_qvel_out[worldid, dofadr] += h * adj_qpos_out[worldid, dofadr]
+
+
+def vjp(work) -> None:
+  """Replaces the cotangents of (q', v') by those of (q, v') where q' depends on both."""
+  m = work.model
+  wp.launch(
+    _position_vjp,
+    dim=(work.data.nworld, m.njnt),
+    inputs=[
+      m.opt.timestep,
+      m.jnt_type,
+      m.jnt_dofadr,
+      work.tape.step,
+      work.tape.qvel,
+      work.adj_qpos,
+      work.adj_qvel,
+    ],
+  )

@@ -1,0 +1,116 @@
+"""Gradients of one call from and to NumPy, for tests and for `mjgrad check`."""
+
+import dataclasses
+
+import numpy as np
+import warp as wp
+
+from mjgrad._src.engine import parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class StepGradient:
+  """Result of a call and its vector-Jacobian product.
+
+  Attributes:
+    qpos: next positions, shape [nworld, nq]
+    qvel: next velocities, shape [nworld, nv]
+    qacc: solved acceleration of the first step, shape [nworld, nv]
+    grad: gradients by input name; "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
+      "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], and each requested parameter,
+      [nworld, *field]
+  """
+
+  qpos: np.ndarray
+  qvel: np.ndarray
+  qacc: np.ndarray
+  grad: dict[str, np.ndarray]
+
+
+def step_gradient(
+  sim,
+  qpos: np.ndarray,
+  qvel: np.ndarray,
+  ctrl: np.ndarray | None,
+  adj_qpos: np.ndarray,
+  adj_qvel: np.ndarray,
+  *,
+  qfrc_applied: np.ndarray | None = None,
+  xfrc_applied: np.ndarray | None = None,
+  qacc_warmstart: np.ndarray | None = None,
+  nstep: int = 1,
+  params: dict[str, np.ndarray] | None = None,
+  wrt_params: tuple[str, ...] = (),
+) -> StepGradient:
+  """Steps every world and pulls a cotangent of the result back to every input.
+
+  Args:
+    sim: the simulator.
+    qpos: positions, shape [nworld, nq].
+    qvel: velocities, shape [nworld, nv].
+    ctrl: controls, shape [nworld, nu], or None.
+    adj_qpos: ambient cotangent of the next positions, shape [nworld, nq].
+    adj_qvel: cotangent of the next velocities, shape [nworld, nv].
+    qfrc_applied: generalised forces [N or N m], shape [nworld, nv].
+    xfrc_applied: forces and torques on bodies [N, N m], shape [nworld, nbody, 6].
+    qacc_warmstart: where the solver starts, shape [nworld, nv].
+    nstep: number of steps with constant inputs.
+    params: values of parameters, MuJoCo's shape or with a leading world axis.
+    wrt_params: parameters whose gradient is wanted, per world.
+
+  Raises:
+    CapacityError, NonFiniteState: see `Simulator.check`.
+    InvalidInput: a parameter with an unknown name or a wrong shape.
+  """
+  values = {name: np.asarray(value) for name, value in (params or {}).items()}
+  for name in wrt_params:
+    parameters.check_name(name)
+    value = values.get(name, parameters.host_value(sim.mjm, name))
+    shape = parameters.host_value(sim.mjm, name).shape
+    values[name] = np.broadcast_to(value, (sim.nworld, *shape))
+  requested = {
+    name: parameters.is_per_world(sim.mjm, sim.nworld, name, value.shape)
+    for name, value in values.items()
+  }
+  program = sim.program(requested, nstep)
+  inputs = {
+    "qpos": qpos,
+    "qvel": qvel,
+    "ctrl": ctrl,
+    "qfrc_applied": qfrc_applied,
+    "xfrc_applied": xfrc_applied,
+    "qacc_warmstart": qacc_warmstart,
+  }
+  with wp.ScopedDevice(sim.device):
+    for name, value in inputs.items():
+      _assign(getattr(program.data, name), value)
+    for name, value in values.items():
+      _assign(program.buffers[name], value if requested[name] else value[None])
+    program.forward(record=True)
+    sim.check()
+    next_qpos, next_qvel = program.data.qpos.numpy(), program.data.qvel.numpy()
+    qacc = program.tape.qacc.numpy()[0]
+    program.backward(_array(adj_qpos), _array(adj_qvel))
+    work = program.work
+    grad = {
+      "qpos": program.ambient_adj_qpos().numpy(),
+      "qpos_tangent": work.adj_qpos.numpy(),
+      "qvel": work.adj_qvel.numpy(),
+      "ctrl": work.adj_ctrl.numpy(),
+      "qfrc_applied": work.adj_qfrc_applied.numpy(),
+      "xfrc_applied": work.adj_xfrc_applied.numpy(),
+    }
+    grad |= {name: work.adj[name].numpy() for name in requested}
+  return StepGradient(next_qpos.copy(), next_qvel.copy(), qacc.copy(), {k: v.copy() for k, v in grad.items()})
+
+
+def _array(value: np.ndarray) -> wp.array:
+  return wp.array(np.ascontiguousarray(value, dtype=np.float32), dtype=float)
+
+
+def _assign(target: wp.array, value: np.ndarray | None) -> None:
+  if value is None:
+    target.zero_()
+  else:
+    shape = target.numpy().shape
+    target.assign(np.ascontiguousarray(np.asarray(value, dtype=np.float32).reshape(shape)))

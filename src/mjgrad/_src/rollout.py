@@ -1,0 +1,127 @@
+"""Captured graphs of one step, forward and backward, and the calls that replay them.
+
+A `Program` belongs to one set of parameters and one number of steps per call. It captures three
+graphs at first use: the plain forward step, which is `mujoco_warp.step` and a status word; the
+recorded forward step, which also writes the tape; and the backward step. A call loads its inputs,
+replays a graph once per step and reads its outputs; the slot of the tape is a counter on the
+device, so one graph serves all steps.
+"""
+
+import contextlib
+import functools
+
+import warp as wp
+
+from mjgrad._src.adjoint import tape as tape_ops
+from mjgrad._src.adjoint.step_vjp import step_vjp
+from mjgrad._src.adjoint.tape import Tape
+from mjgrad._src.adjoint.workspace import Workspace
+from mjgrad._src.engine import adapter
+from mjgrad._src.engine import parameters
+from mjgrad._src.integrators import coordinates
+
+INPUTS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied", "qacc_warmstart", "time")
+"""Fields of the engine's data that a step reads."""
+
+
+class Program:
+  """Graphs of one step for one set of parameters.
+
+  Args:
+    sim: the simulator.
+    requested: parameters that are given per call, and whether each is per world.
+    nstep: steps per call, which is the length of the tape.
+  """
+
+  def __init__(self, sim, requested: dict[str, bool], nstep: int):
+    self.sim, self.nstep = sim, nstep
+    self.data = sim.data
+    self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, requested)
+    self.requested = requested
+    self._graphs = {}
+
+  @functools.cached_property
+  def tape(self) -> Tape:
+    sim = self.sim
+    return Tape.empty(self.nstep, sim.nworld, sim.nq, sim.nv, sim.device)
+
+  @functools.cached_property
+  def work(self) -> Workspace:
+    sim = self.sim
+    return Workspace(sim.mjm, self.model, self.data, sim.tree, self.tape, self.requested)
+
+  def forward(self, record: bool) -> None:
+    """Takes `nstep` steps from the state in `data`; fills the tape if `record`."""
+    parameters.update_followers(self.model, self.buffers)
+    if record:
+      self.tape.step.zero_()
+    self._replay("record" if record else "plain", self._record if record else self._plain)
+
+  def backward(self, adj_qpos: wp.array, adj_qvel: wp.array) -> None:
+    """Pulls the cotangents of the last state back through all steps on the tape.
+
+    Args:
+      adj_qpos: ambient cotangent of qpos, shape [nworld, nq].
+      adj_qvel: cotangent of qvel, shape [nworld, nv].
+
+    The results are in `work`: `adj_qpos` in the tangent space, `adj_qvel`, `adj_ctrl`, ...
+    """
+    work = self.work
+    work.zero_cotangents()
+    parameters.update_followers(self.model, self.buffers)
+    coordinates.to_tangent(self.model, self.tape.qpos, self.nstep, adj_qpos, work.adj_qpos)
+    wp.copy(work.adj_qvel, adj_qvel)
+    self.tape.step.fill_(self.nstep)
+    self._replay("backward", self._backward)
+
+  def ambient_adj_qpos(self) -> wp.array:
+    """The cotangent of the first state's qpos in its ambient coordinates, shape [nworld, nq]."""
+    work = self.work
+    out = wp.zeros((self.sim.nworld, self.sim.nq), dtype=float, device=self.sim.device)
+    coordinates.to_ambient(self.model, self.tape.qpos, 0, work.adj_qpos, out)
+    return out
+
+  def _plain(self) -> None:
+    adapter.step(self.model, self.data)
+    self.sim.status.collect()
+
+  def _record(self) -> None:
+    tape_ops.store_input(self.tape, self.data)
+    self._plain()
+    tape_ops.store_output(self.tape, self.data)
+
+  def _backward(self) -> None:
+    step_vjp(self.work)
+
+  def _replay(self, name: str, body) -> None:
+    if name not in self._graphs:
+      self._graphs[name] = self._capture(body)
+    for _ in range(self.nstep):
+      wp.capture_launch(self._graphs[name])
+
+  def _capture(self, body) -> wp.Graph:
+    """Captures `body` after one eager run, which loads kernel modules, on a scratch state."""
+    mutable = [getattr(self.data, name) for name in INPUTS]
+    mutable += [self.tape.step, self.tape.qpos, self.tape.qvel, self.tape.qacc, self.sim.status.word]
+    if "work" in self.__dict__:
+      work = self.work
+      mutable += [work.adj_qpos, work.adj_qvel, work.adj_ctrl]
+      mutable += [work.adj_qfrc_applied, work.adj_xfrc_applied, *work.adj.values()]
+    saved = [wp.clone(array) for array in mutable]
+    device = self.sim.device
+    with wp.ScopedDevice(device), _capture_stream(device):
+      body()
+      with wp.ScopedCapture(device=device, force_module_load=False) as capture:
+        body()
+    for array, value in zip(mutable, saved, strict=True):
+      wp.copy(array, value)
+    return capture.graph
+
+
+@contextlib.contextmanager
+def _capture_stream(device: wp.Device):
+  """A stream that can be captured; the caller's may be the default stream, which cannot."""
+  wp.synchronize_device(device)
+  with wp.ScopedStream(wp.Stream(device)) if device.is_cuda else contextlib.nullcontext():
+    yield
+  wp.synchronize_device(device)

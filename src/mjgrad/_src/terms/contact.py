@@ -1,0 +1,340 @@
+"""Contacts: from the bodies' twists to the force law and back to wrenches on the bodies.
+
+The relative velocity of body 2 with respect to body 1 at the contact point p, along each direction
+w in {v, lam, a}, projected on the contact frame, is what the force law sees
+(terms/contact_force.py). With c^w its cotangent, f^w and t^w the force and the torque that c^w
+makes in the world, u^w and o^w the relative linear and angular velocity:
+
+    F^w        = +- wrench of (f^w, t^w) at p, on body 2 and body 1
+    adj_p      = sum_w f^w x o^w              the point also moves, with the geoms
+    adj_frame  = rows sum_w (c^w_i u^w + c^w_{3+i} o^w)
+    adj_dist   = adj_r
+
+and contact/round.py carries (adj_dist, adj_p, adj_frame) to the centres, axes and sizes of the two
+geoms.
+
+Source: DESIGN section 2; docs/derivation.md, "Contacts".
+"""
+
+import warp as wp
+
+from mjgrad._src.adjoint.twists import ACC
+from mjgrad._src.adjoint.twists import LAM
+from mjgrad._src.adjoint.twists import POSE
+from mjgrad._src.adjoint.twists import V
+from mjgrad._src.contact.round import GeomAdjoint
+from mjgrad._src.contact.round import contact_geometry_vjp
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import velocity_at
+from mjgrad._src.spatial import wrench_at
+from mjgrad._src.terms.contact_force import contact_force_vjp
+from mjgrad._src.terms.contact_force import elliptic_zone
+from mjgrad._src.terms.contact_force import vec6
+
+wp.set_module_options({"enable_backward": False})
+
+MINMU = wp.constant(1e-5)
+"""MuJoCo's lower bound on friction coefficients (mjMINMU)."""
+
+
+@wp.struct
+class RelativeTwist:
+  """Relative linear and angular velocity of two bodies at the contact point."""
+
+  linear: wp.vec3
+  angular: wp.vec3
+
+
+@wp.func
+def _relative(
+  twist1: wp.spatial_vector, offset1: wp.vec3, twist2: wp.spatial_vector, offset2: wp.vec3
+) -> RelativeTwist:
+  relative = RelativeTwist()
+  relative.linear = velocity_at(twist2, offset2) - velocity_at(twist1, offset1)
+  relative.angular = wp.spatial_top(twist2) - wp.spatial_top(twist1)
+  return relative
+
+
+@wp.func
+def _in_frame(frame: wp.mat33, relative: RelativeTwist) -> vec6:
+  u = frame @ relative.linear
+  o = frame @ relative.angular
+  return vec6(u[0], u[1], u[2], o[0], o[1], o[2])
+
+
+@wp.func
+def _linear_part(c: vec6) -> wp.vec3:
+  return wp.vec3(c[0], c[1], c[2])
+
+
+@wp.func
+def _angular_part(c: vec6) -> wp.vec3:
+  return wp.vec3(c[3], c[4], c[5])
+
+
+@wp.func
+def _frame_cotangent(c: vec6, relative: RelativeTwist) -> wp.mat33:
+  return wp.outer(_linear_part(c), relative.linear) + wp.outer(_angular_part(c), relative.angular)
+
+
+@wp.func
+def _add_body_wrench(
+  worldid: int,
+  bodyid: int,
+  sign: float,
+  offset: wp.vec3,
+  frame: wp.mat33,
+  c: vec6,
+  direction: int,
+  twist: wp.spatial_vector,
+  wrench_out: wp.array3d[wp.spatial_vector],
+):
+  to_world = wp.transpose(frame)
+  wrench = sign * wrench_at(to_world @ _linear_part(c), to_world @ _angular_part(c), offset)
+  wp.atomic_add(wrench_out, worldid, bodyid, direction, wrench)
+  wp.atomic_add(wrench_out, worldid, bodyid, POSE, cross_force(twist, wrench))
+
+
+@wp.func
+def _add_geom_wrench(
+  worldid: int,
+  bodyid: int,
+  offset: wp.vec3,
+  axis: wp.vec3,
+  adj: GeomAdjoint,
+  wrench_out: wp.array3d[wp.spatial_vector],
+):
+  wp.atomic_add(
+    wrench_out, worldid, bodyid, POSE, wrench_at(adj.pos, wp.cross(axis, adj.axis), offset)
+  )
+
+
+@wp.func
+def _friction_share(mine: float, other: float, my_priority: int, other_priority: int) -> float:
+  """Share of a mixed friction coefficient that one geom decides; equal geoms share equally."""
+  share = float(0.0)
+  if my_priority > other_priority:
+    share = 1.0
+  elif my_priority == other_priority:
+    if mine > other:
+      share = 1.0
+    elif mine == other:
+      share = 0.5
+  return share
+
+
+@wp.func
+def _friction_shares(mine: wp.vec3, other: wp.vec3, mine_prio: int, other_prio: int) -> wp.vec3:
+  return wp.vec3(
+    _friction_share(mine[0], other[0], mine_prio, other_prio) * float(mine[0] > MINMU),
+    _friction_share(mine[1], other[1], mine_prio, other_prio) * float(mine[1] > MINMU),
+    _friction_share(mine[2], other[2], mine_prio, other_prio) * float(mine[2] > MINMU),
+  )
+
+
+@wp.kernel
+def _contact_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  opt_disableflags: int,
+  opt_impratio_invsqrt: wp.array[float],
+  body_rootid: wp.array[int],
+  body_invweight0: wp.array2d[wp.vec2],
+  geom_type: wp.array[int],
+  geom_bodyid: wp.array[int],
+  geom_priority: wp.array[int],
+  geom_size: wp.array2d[wp.vec3],
+  geom_friction: wp.array2d[wp.vec3],
+  # Data in:
+  nacon_in: wp.array[int],
+  geom_xpos_in: wp.array2d[wp.vec3],
+  geom_xmat_in: wp.array2d[wp.mat33],
+  subtree_com_in: wp.array2d[wp.vec3],
+  contact_dist_in: wp.array[float],
+  contact_pos_in: wp.array[wp.vec3],
+  contact_frame_in: wp.array[wp.mat33],
+  contact_includemargin_in: wp.array[float],
+  contact_friction_in: wp.array[vec5],
+  contact_solref_in: wp.array[wp.vec2],
+  contact_solimp_in: wp.array[vec5],
+  contact_dim_in: wp.array[int],
+  contact_geom_in: wp.array[wp.vec2i],
+  contact_efc_address_in: wp.array2d[int],
+  contact_worldid_in: wp.array[int],
+  contact_geomcollisionid_in: wp.array[int],
+  # In:
+  elliptic: bool,
+  body_lastdof: wp.array[int],
+  efc_residual: wp.array2d[float],
+  twist_in: wp.array3d[wp.spatial_vector],
+  # Adjoint out (+=):
+  wrench_out: wp.array3d[wp.spatial_vector],
+  adj_geom_size_out: wp.array2d[wp.vec3],
+  adj_geom_friction_out: wp.array2d[wp.vec3],
+):
+  conid = wp.tid()
+  if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
+    return
+  worldid = contact_worldid_in[conid]
+  g1 = contact_geom_in[conid][0]
+  g2 = contact_geom_in[conid][1]
+  b1 = geom_bodyid[g1]
+  b2 = geom_bodyid[g2]
+  row1 = body_lastdof[b1] + 1
+  row2 = body_lastdof[b2] + 1
+  point = contact_pos_in[conid]
+  frame = contact_frame_in[conid]
+  condim = contact_dim_in[conid]
+  friction = contact_friction_in[conid]
+  r = contact_dist_in[conid] - contact_includemargin_in[conid]
+  origin1 = subtree_com_in[worldid, body_rootid[b1]]
+  origin2 = subtree_com_in[worldid, body_rootid[b2]]
+  offset1 = point - origin1
+  offset2 = point - origin2
+
+  v1 = twist_in[worldid, row1, V]
+  v2 = twist_in[worldid, row2, V]
+  a1 = twist_in[worldid, row1, ACC]
+  a2 = twist_in[worldid, row2, ACC]
+  lam1 = twist_in[worldid, row1, LAM]
+  lam2 = twist_in[worldid, row2, LAM]
+  v = _relative(v1, offset1, v2, offset2)
+  a = _relative(a1, offset1, a2, offset2)
+  lam = _relative(lam1, offset1, lam2, offset2)
+
+  invweight_row = worldid % body_invweight0.shape[0]
+  invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
+  impratio_invsqrt = opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
+
+  mode = int(0)
+  if elliptic and condim > 1:
+    y = vec6()
+    for i in range(condim):
+      y[i] = efc_residual[worldid, contact_efc_address_in[conid, i]]
+    mode = elliptic_zone(y, friction, friction[0] * impratio_invsqrt, condim)
+  else:
+    nedge = wp.max(1, 2 * (condim - 1))
+    for edge in range(nedge):
+      if efc_residual[worldid, contact_efc_address_in[conid, edge]] < 0.0:
+        mode |= 1 << edge
+  if mode == 0:
+    return
+
+  adj = contact_force_vjp(
+    elliptic,
+    r,
+    _in_frame(frame, v),
+    _in_frame(frame, a),
+    _in_frame(frame, lam),
+    friction,
+    contact_solref_in[conid],
+    contact_solimp_in[conid],
+    invweight,
+    impratio_invsqrt,
+    opt_timestep[worldid % opt_timestep.shape[0]],
+    opt_disableflags,
+    condim,
+    mode,
+  )
+
+  _add_body_wrench(worldid, b1, -1.0, offset1, frame, adj.v, V, v1, wrench_out)
+  _add_body_wrench(worldid, b2, 1.0, offset2, frame, adj.v, V, v2, wrench_out)
+  _add_body_wrench(worldid, b1, -1.0, offset1, frame, adj.a, ACC, a1, wrench_out)
+  _add_body_wrench(worldid, b2, 1.0, offset2, frame, adj.a, ACC, a2, wrench_out)
+  _add_body_wrench(worldid, b1, -1.0, offset1, frame, adj.lam, LAM, lam1, wrench_out)
+  _add_body_wrench(worldid, b2, 1.0, offset2, frame, adj.lam, LAM, lam2, wrench_out)
+
+  to_world = wp.transpose(frame)
+  adj_point = wp.cross(to_world @ _linear_part(adj.v), v.angular)
+  adj_point += wp.cross(to_world @ _linear_part(adj.a), a.angular)
+  adj_point += wp.cross(to_world @ _linear_part(adj.lam), lam.angular)
+  adj_frame = _frame_cotangent(adj.v, v)
+  adj_frame += _frame_cotangent(adj.a, a)
+  adj_frame += _frame_cotangent(adj.lam, lam)
+
+  xmat1 = geom_xmat_in[worldid, g1]
+  xmat2 = geom_xmat_in[worldid, g2]
+  pos1 = geom_xpos_in[worldid, g1]
+  pos2 = geom_xpos_in[worldid, g2]
+  axis1 = wp.vec3(xmat1[0, 2], xmat1[1, 2], xmat1[2, 2])
+  axis2 = wp.vec3(xmat2[0, 2], xmat2[1, 2], xmat2[2, 2])
+  size_row = worldid % geom_size.shape[0]
+  geom1, geom2 = contact_geometry_vjp(
+    geom_type[g1],
+    pos1,
+    axis1,
+    geom_size[size_row, g1],
+    geom_type[g2],
+    pos2,
+    axis2,
+    geom_size[size_row, g2],
+    contact_geomcollisionid_in[conid],
+    adj.r,
+    adj_point,
+    adj_frame,
+  )
+  _add_geom_wrench(worldid, b1, pos1 - origin1, axis1, geom1, wrench_out)
+  _add_geom_wrench(worldid, b2, pos2 - origin2, axis2, geom2, wrench_out)
+
+  if adj_geom_size_out.shape[0] > 0:
+    row = worldid % adj_geom_size_out.shape[0]
+    wp.atomic_add(adj_geom_size_out, row, g1, geom1.size)
+    wp.atomic_add(adj_geom_size_out, row, g2, geom2.size)
+  if adj_geom_friction_out.shape[0] > 0:
+    row = worldid % adj_geom_friction_out.shape[0]
+    f1 = geom_friction[worldid % geom_friction.shape[0], g1]
+    f2 = geom_friction[worldid % geom_friction.shape[0], g2]
+    slide = adj.friction[0] + adj.friction[1]
+    roll = adj.friction[3] + adj.friction[4]
+    mixed = wp.vec3(slide, adj.friction[2], roll)
+    shares1 = _friction_shares(f1, f2, geom_priority[g1], geom_priority[g2])
+    shares2 = _friction_shares(f2, f1, geom_priority[g2], geom_priority[g1])
+    wp.atomic_add(adj_geom_friction_out, row, g1, wp.cw_mul(mixed, shares1))
+    wp.atomic_add(adj_geom_friction_out, row, g2, wp.cw_mul(mixed, shares2))
+
+
+def vjp(work) -> None:
+  """Adds the wrenches of all contacts and the gradients of their parameters."""
+  m, d = work.model, work.data
+  if not work.contact_enabled:
+    return
+  wp.launch(
+    _contact_vjp,
+    dim=d.naconmax,
+    inputs=[
+      m.opt.timestep,
+      m.opt.disableflags,
+      m.opt.impratio_invsqrt,
+      m.body_rootid,
+      m.body_invweight0,
+      m.geom_type,
+      m.geom_bodyid,
+      m.geom_priority,
+      m.geom_size,
+      m.geom_friction,
+      d.nacon,
+      d.geom_xpos,
+      d.geom_xmat,
+      d.subtree_com,
+      d.contact.dist,
+      d.contact.pos,
+      d.contact.frame,
+      d.contact.includemargin,
+      d.contact.friction,
+      d.contact.solref,
+      d.contact.solimp,
+      d.contact.dim,
+      d.contact.geom,
+      d.contact.efc_address,
+      d.contact.worldid,
+      d.contact.geomcollisionid,
+      work.elliptic,
+      work.tree.body_lastdof,
+      work.efc_residual,
+      work.twist,
+      work.wrench,
+      work.adj["geom_size"],
+      work.adj["geom_friction"],
+    ],
+  )

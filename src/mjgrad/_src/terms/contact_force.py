@@ -1,0 +1,213 @@
+"""Contact forces: pyramidal and elliptic cones, condim 1, 3, 4 and 6.
+
+Everything is expressed in the contact frame: v, a and lam are the relative velocities of the two
+bodies at the contact point along the frame's axes (three translations, then three rotations), and
+r = dist - margin. With y = a - aref,
+
+    frictionless, pyramidal   phi = sum over edges with y < 0 of  D (J lam) y
+                              edges J = n +- mu_i t_i; every active edge counts on its own
+    elliptic                  phi = lam . grad s(y), s the cone's cost:
+      sticking (bottom)         1/2 sum_i D_i y_i^2
+      sliding (middle)          1/2 D_m (N - mu T)^2,  N = mu y_0,  T = |friction_i y_i|
+      separating (top)          0
+
+Held fixed: `body_invweight0`; which edges are active and which zone of the cone holds, both taken
+from the solved acceleration.
+
+Source: MuJoCo documentation, Computation, "Constraint model" (contact) and "Friction cones".
+"""
+
+import warp as wp
+
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.terms.impedance import damping
+from mjgrad._src.terms.impedance import impedance
+from mjgrad._src.terms.impedance import inverse_regularizer
+from mjgrad._src.terms.impedance import stiffness
+
+wp.set_module_options({"enable_backward": False})
+
+vec6 = wp.types.vector(length=6, dtype=wp.float32)
+
+SEPARATING = wp.constant(0)
+STICKING = wp.constant(1)
+SLIDING = wp.constant(2)
+
+
+@wp.func
+def pyramidal_term(
+  r: float,
+  v: vec6,
+  a: vec6,
+  lam: vec6,
+  friction: vec5,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  impratio_invsqrt: float,
+  timestep: float,
+  disableflags: int,
+  condim: int,
+  active: int,
+) -> wp.float32:
+  """phi of a frictionless or pyramidal contact; bit e of `active` says that edge e pushes."""
+  imp = impedance(solimp, r)
+  b = damping(solref, solimp, timestep, disableflags)
+  spring = stiffness(solref, solimp, timestep, disableflags) * imp * r
+  value = float(0.0)
+  if condim == 1:
+    if (active & 1) != 0:
+      value = inverse_regularizer(invweight, imp) * lam[0] * (a[0] + b * v[0] + spring)
+  else:
+    mu = friction[0]
+    weight = (invweight + mu * mu * invweight) * 2.0 * mu * mu
+    d = inverse_regularizer(weight * impratio_invsqrt * impratio_invsqrt, imp)
+    y0 = a[0] + b * v[0] + spring
+    for i in range(1, 6):
+      tangent = friction[i - 1] * (a[i] + b * v[i])
+      lam_tangent = friction[i - 1] * lam[i]
+      if i < condim and (active & (1 << (2 * i - 2))) != 0:
+        value = value + d * (lam[0] + lam_tangent) * (y0 + tangent)
+      if i < condim and (active & (1 << (2 * i - 1))) != 0:
+        value = value + d * (lam[0] - lam_tangent) * (y0 - tangent)
+  return value
+
+
+@wp.func
+def elliptic_zone(y: vec6, friction: vec5, mu: float, condim: int) -> int:
+  """Zone of the cone that holds the residual y."""
+  n = mu * y[0]
+  tt = float(0.0)
+  for i in range(1, 6):
+    if i < condim:
+      u = friction[i - 1] * y[i]
+      tt += u * u
+  t = wp.sqrt(tt)
+  zone = SLIDING
+  if n >= mu * t:
+    zone = SEPARATING
+  elif mu * n + t <= 0.0:
+    zone = STICKING
+  return zone
+
+
+@wp.func
+def elliptic_term(
+  r: float,
+  v: vec6,
+  a: vec6,
+  lam: vec6,
+  friction: vec5,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  impratio_invsqrt: float,
+  timestep: float,
+  disableflags: int,
+  condim: int,
+  zone: int,
+) -> wp.float32:
+  """phi of an elliptic contact with condim at least 3."""
+  imp = impedance(solimp, r)
+  b = damping(solref, solimp, timestep, disableflags)
+  d0 = inverse_regularizer(invweight, imp)
+  y0 = a[0] + b * v[0] + stiffness(solref, solimp, timestep, disableflags) * imp * r
+  value = float(0.0)
+  if zone == STICKING:
+    value = d0 * lam[0] * y0
+    for i in range(1, 6):
+      if i < condim:
+        ratio = friction[i - 1] / (friction[0] * impratio_invsqrt)
+        value = value + d0 * ratio * ratio * lam[i] * (a[i] + b * v[i])
+  elif zone == SLIDING:
+    mu = friction[0] * impratio_invsqrt
+    dm = d0 / (mu * mu * (1.0 + mu * mu))
+    tt = float(0.0)
+    ut = float(0.0)
+    for i in range(1, 6):
+      if i < condim:
+        u = friction[i - 1] * (a[i] + b * v[i])
+        tt = tt + u * u
+        ut = ut + u * friction[i - 1] * lam[i]
+    t = wp.sqrt(tt)
+    value = dm * (mu * y0 - mu * t) * (mu * lam[0] - mu * ut / t)
+  return value
+
+
+@wp.struct
+class ContactAdjoint:
+  """Cotangents of the quantities that a contact force depends on."""
+
+  r: wp.float32
+  v: vec6
+  a: vec6
+  lam: vec6
+  friction: vec5
+
+
+@wp.func
+def contact_force_vjp(
+  elliptic: bool,
+  r: float,
+  v: vec6,
+  a: vec6,
+  lam: vec6,
+  friction: vec5,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  impratio_invsqrt: float,
+  timestep: float,
+  disableflags: int,
+  condim: int,
+  mode: int,
+) -> ContactAdjoint:
+  """Gradient of phi; `mode` is the set of active edges or the zone of the elliptic cone."""
+  adj = ContactAdjoint()
+  if elliptic and condim > 1:
+    adj_r, adj_v, adj_a, adj_lam, adj_friction, _r, _i, _w, _p, _t, _f, _c, _m = wp.grad(
+      elliptic_term
+    )(
+      r,
+      v,
+      a,
+      lam,
+      friction,
+      solref,
+      solimp,
+      invweight,
+      impratio_invsqrt,
+      timestep,
+      disableflags,
+      condim,
+      mode,
+    )
+    adj.r = adj_r
+    adj.v = adj_v
+    adj.a = adj_a
+    adj.lam = adj_lam
+    adj.friction = adj_friction
+  else:
+    adj_r, adj_v, adj_a, adj_lam, adj_friction, _r, _i, _w, _p, _t, _f, _c, _m = wp.grad(
+      pyramidal_term
+    )(
+      r,
+      v,
+      a,
+      lam,
+      friction,
+      solref,
+      solimp,
+      invweight,
+      impratio_invsqrt,
+      timestep,
+      disableflags,
+      condim,
+      mode,
+    )
+    adj.r = adj_r
+    adj.v = adj_v
+    adj.a = adj_a
+    adj.lam = adj_lam
+    adj.friction = adj_friction
+  return adj

@@ -1,0 +1,79 @@
+"""The state of a batch of worlds as tensors."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import warp as wp
+
+from mjgrad._src.engine.simulator import Simulator
+from mjgrad._src.errors import InvalidInput
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+  """Physics state of every world; leading axes are [nworld], or [T, nworld] from a rollout.
+
+  Attributes:
+    qpos: positions [m, rad, or unit quaternion], shape [nworld, nq]
+    qvel: velocities [m/s or rad/s], shape [nworld, nv]
+    act: actuator activations, shape [nworld, na]
+    qacc_warmstart: where the solver starts [m/s^2 or rad/s^2]; carries no gradient, because the
+      solution does not depend on it; shape [nworld, nv]
+    time: simulation time [s]; carries no gradient; shape [nworld]
+  """
+
+  qpos: torch.Tensor
+  qvel: torch.Tensor
+  act: torch.Tensor
+  qacc_warmstart: torch.Tensor
+  time: torch.Tensor
+
+  def map(self, fn: Callable[..., torch.Tensor], *others: "State") -> "State":
+    """Applies `fn(field, *fields of others)` to every field."""
+    names = [field.name for field in dataclasses.fields(self)]
+    return State(*(fn(getattr(self, n), *(getattr(o, n) for o in others)) for n in names))
+
+  def detach(self) -> "State":
+    """The same state without its gradient history."""
+    return self.map(torch.Tensor.detach)
+
+
+def torch_device(sim: Simulator) -> torch.device:
+  """The PyTorch device that a simulator lives on."""
+  return torch.device(wp.device_to_torch(sim.device))
+
+
+def initial_state(sim: Simulator, keyframe: int | str | None = None) -> State:
+  """The model's reference state, or one of its keyframes, in every world.
+
+  Args:
+    sim: the simulator.
+    keyframe: index or name of a keyframe; None takes `qpos0` with zero velocity.
+
+  Returns:
+    A state of float32 tensors on the simulator's device.
+
+  Raises:
+    InvalidInput: the model has no such keyframe.
+  """
+  mjm = sim.mjm
+  if keyframe is None:
+    qpos, qvel, time = mjm.qpos0, np.zeros(mjm.nv), 0.0
+  else:
+    try:
+      key = mjm.key(keyframe)
+    except (KeyError, IndexError) as error:
+      names = [mjm.key(i).name or str(i) for i in range(mjm.nkey)]
+      raise InvalidInput(
+        f"the model has no keyframe {keyframe!r}; it has {', '.join(names) or 'none'}."
+      ) from error
+    qpos, qvel, time = key.qpos, key.qvel, float(key.time[0])
+
+  def rows(value: np.ndarray) -> torch.Tensor:
+    tensor = torch.as_tensor(np.array(value), dtype=torch.float32, device=torch_device(sim))
+    return tensor.expand(sim.nworld, -1).clone()
+
+  zeros = np.zeros(mjm.nv)
+  return State(rows(qpos), rows(qvel), rows(np.zeros(mjm.na)), rows(zeros), rows([time])[:, 0])

@@ -1,0 +1,251 @@
+"""Differentiable steps: one `torch.autograd.Function` around the captured graphs.
+
+What is saved for the backward pass is the tape (input state and solved acceleration of every step),
+the inputs that stay constant over a call, and the parameters; nothing else.
+"""
+
+import contextlib
+from collections.abc import Mapping
+
+import torch
+import warp as wp
+
+from mjgrad._src.engine import parameters
+from mjgrad._src.engine.simulator import Simulator
+from mjgrad._src.errors import InvalidInput
+from mjgrad._src.rollout import Program
+from mjgrad.torch.state import State
+from mjgrad.torch.state import torch_device
+
+Params = Mapping[str, torch.Tensor]
+
+
+def step(
+  sim: Simulator,
+  state: State,
+  ctrl: torch.Tensor | None = None,
+  *,
+  nstep: int = 1,
+  qfrc_applied: torch.Tensor | None = None,
+  xfrc_applied: torch.Tensor | None = None,
+  params: Params | None = None,
+) -> State:
+  """Advances every world by `nstep` time steps with constant inputs.
+
+  The forward result is that of `mujoco_warp.step`; the gradient is exact at the solver's solution.
+  Tensors of other floating types are converted at the boundary, and the result has the type of
+  `state.qpos`.
+
+  Args:
+    sim: the simulator.
+    state: where to start, fields of shape [nworld, n].
+    ctrl: controls, shape [nworld, nu]; None means zero.
+    nstep: number of time steps.
+    qfrc_applied: generalised forces [N or N m], shape [nworld, nv]; None means zero.
+    xfrc_applied: force and torque on each body's centre of mass [N, N m], shape
+      [nworld, nbody, 6]; None means zero.
+    params: model parameters by MuJoCo field name, see `mjgrad.parameters`; MuJoCo's shape, or with
+      a leading world axis.
+
+  Returns:
+    The state after `nstep` steps, differentiable in every floating input but `time` and
+    `qacc_warmstart`.
+
+  Raises:
+    InvalidInput: a tensor of the wrong shape or device, or an unknown parameter.
+    CapacityError: contacts or constraint rows did not fit. On a GPU this is raised by a later call
+      or by the backward pass, so that the step does not wait for the device.
+    NonFiniteState: a state is not finite after the step; raised like `CapacityError`.
+  """
+  device = torch_device(sim)
+  if nstep < 1:
+    raise InvalidInput(f"nstep is {nstep}; expected at least 1.")
+
+  def prepare(name: str, value: torch.Tensor | None, *shape: int) -> torch.Tensor | None:
+    if value is None:
+      return None
+    if tuple(value.shape) != shape:
+      raise InvalidInput(f"{name} has shape {tuple(value.shape)}; expected {shape}.")
+    return _on_device(name, value, device)
+
+  qpos = prepare("state.qpos", state.qpos, sim.nworld, sim.nq)
+  qvel = prepare("state.qvel", state.qvel, sim.nworld, sim.nv)
+  warmstart = prepare("state.qacc_warmstart", state.qacc_warmstart, sim.nworld, sim.nv)
+  time = prepare("state.time", state.time, sim.nworld)
+  ctrl = prepare("ctrl", ctrl, sim.nworld, sim.nu)
+  qfrc_applied = prepare("qfrc_applied", qfrc_applied, sim.nworld, sim.nv)
+  xfrc_applied = prepare("xfrc_applied", xfrc_applied, sim.nworld, sim.nbody, 6)
+  values = {
+    name: _on_device(f"params['{name}']", value, device) for name, value in (params or {}).items()
+  }
+  requested = {
+    name: parameters.is_per_world(sim.mjm, sim.nworld, name, tuple(value.shape))
+    for name, value in values.items()
+  }
+
+  program = sim.program(requested, nstep)
+  next_qpos, next_qvel, next_warmstart, next_time = _Step.apply(
+    program,
+    tuple(values),
+    warmstart,
+    time,
+    qpos,
+    qvel,
+    ctrl,
+    qfrc_applied,
+    xfrc_applied,
+    *values.values(),
+  )
+  dtype = state.qpos.dtype
+  return State(
+    next_qpos.to(dtype), next_qvel.to(dtype), state.act, next_warmstart.to(dtype), next_time.to(dtype)
+  )
+
+
+def rollout(
+  sim: Simulator,
+  state: State,
+  ctrls: torch.Tensor,
+  *,
+  nstep: int = 1,
+  qfrc_applied: torch.Tensor | None = None,
+  xfrc_applied: torch.Tensor | None = None,
+  params: Params | None = None,
+) -> State:
+  """Applies a sequence of controls, each for `nstep` time steps.
+
+  Args:
+    sim: the simulator.
+    state: where to start, fields of shape [nworld, n].
+    ctrls: controls, shape [T, nworld, nu].
+    nstep: time steps per control.
+    qfrc_applied, xfrc_applied, params: as in `step`, constant over the rollout.
+
+  Returns:
+    The T states after each control, fields of shape [T, nworld, n].
+
+  Raises:
+    InvalidInput, CapacityError, NonFiniteState: as in `step`.
+  """
+  if ctrls.dim() != 3 or ctrls.shape[0] == 0:
+    raise InvalidInput(
+      f"ctrls has shape {tuple(ctrls.shape)}; expected (T, {sim.nworld}, {sim.nu}) with T >= 1."
+    )
+  states = []
+  for ctrl in ctrls:
+    state = step(
+      sim,
+      state,
+      ctrl,
+      nstep=nstep,
+      qfrc_applied=qfrc_applied,
+      xfrc_applied=xfrc_applied,
+      params=params,
+    )
+    states.append(state)
+  return states[0].map(lambda *fields: torch.stack(fields), *states[1:])
+
+
+class _Step(torch.autograd.Function):
+  @staticmethod
+  def forward(
+    ctx, program: Program, names, warmstart, time, qpos, qvel, ctrl, qfrc_applied, xfrc_applied, *values
+  ):
+    record = any(ctx.needs_input_grad)
+    data = program.data
+    with _torch_stream(program):
+      _load(data.qpos, qpos)
+      _load(data.qvel, qvel)
+      _load(data.qacc_warmstart, warmstart)
+      _load(data.time, time)
+      _load(data.qfrc_applied, qfrc_applied)
+      _load_constants(program, names, ctrl, xfrc_applied, values)
+      program.forward(record)
+      program.sim.status.poll()
+      outputs = tuple(
+        wp.to_torch(array).clone()
+        for array in (data.qpos, data.qvel, data.qacc_warmstart, data.time)
+      )
+      ctx.mark_non_differentiable(outputs[2], outputs[3])
+      if record:
+        tape = program.tape
+        ctx.program, ctx.names = program, names
+        ctx.save_for_backward(
+          wp.to_torch(tape.qpos)[:-1].clone(),
+          wp.to_torch(tape.qvel)[:-1].clone(),
+          wp.to_torch(tape.qacc).clone(),
+          outputs[0],
+          outputs[1],
+          ctrl,
+          xfrc_applied,
+          *values,
+        )
+    return outputs
+
+  @staticmethod
+  @torch.autograd.function.once_differentiable
+  def backward(ctx, adj_qpos, adj_qvel, _adj_warmstart, _adj_time):
+    program = ctx.program
+    tape_qpos, tape_qvel, tape_qacc, qpos, qvel, ctrl, xfrc_applied, *values = ctx.saved_tensors
+    with _torch_stream(program):
+      program.sim.check()
+      tape = program.tape
+      wp.to_torch(tape.qpos)[:-1].copy_(tape_qpos)
+      wp.to_torch(tape.qpos)[-1].copy_(qpos)
+      wp.to_torch(tape.qvel)[:-1].copy_(tape_qvel)
+      wp.to_torch(tape.qvel)[-1].copy_(qvel)
+      wp.to_torch(tape.qacc).copy_(tape_qacc)
+      _load_constants(program, ctx.names, ctrl, xfrc_applied, values)
+      program.backward(
+        wp.from_torch(adj_qpos.contiguous()), wp.from_torch(adj_qvel.contiguous())
+      )
+      work = program.work
+      results = [
+        program.ambient_adj_qpos(),
+        work.adj_qvel,
+        work.adj_ctrl,
+        work.adj_qfrc_applied,
+        work.adj_xfrc_applied,
+        *(work.adj[name] for name in ctx.names),
+      ]
+      shapes = [None] * 5
+      shapes += [value.shape for value in values]
+      grads = []
+      for needed, array, shape in zip(ctx.needs_input_grad[4:], results, shapes, strict=True):
+        grad = wp.to_torch(array).clone() if needed else None
+        grads.append(grad.view(shape) if needed and shape is not None else grad)
+    return (None, None, None, None, *grads)
+
+
+def _on_device(name: str, value: torch.Tensor, device: torch.device) -> torch.Tensor:
+  if value.device != device:
+    raise InvalidInput(f"{name} is on {value.device}; the simulator is on {device}.")
+  return value.to(torch.float32).contiguous()
+
+
+def _load(array: wp.array, value: torch.Tensor | None) -> None:
+  if value is None:
+    array.zero_()
+  elif value.numel():
+    target = wp.to_torch(array)
+    target.copy_(value.detach().view(target.shape))
+
+
+def _load_constants(program: Program, names, ctrl, xfrc_applied, values) -> None:
+  """Loads the inputs that stay constant over a call."""
+  _load(program.data.ctrl, ctrl)
+  _load(program.data.xfrc_applied, xfrc_applied)
+  for name, value in zip(names, values, strict=True):
+    _load(program.buffers[name], value)
+
+
+def _torch_stream(program: Program) -> contextlib.AbstractContextManager:
+  """Makes Warp launch on PyTorch's current stream, so that neither waits for the other."""
+  device = program.sim.device
+  if not device.is_cuda:
+    return wp.ScopedDevice(device)
+  stack = contextlib.ExitStack()
+  stack.enter_context(wp.ScopedDevice(device))
+  stream = wp.stream_from_torch(torch.cuda.current_stream(torch_device(program.sim)))
+  stack.enter_context(wp.ScopedStream(stream, sync_enter=False))
+  return stack
