@@ -178,7 +178,7 @@ def test_table(result):
   assert max(map(len, lines)) <= 100
   assert next(line for line in lines if line.startswith("ctrl")).split("(")[0].endswith("pass ")
   assert next(line for line in lines if line.startswith("qpos")).endswith("FAIL")
-  assert "differs from C MuJoCo: 1" in text
+  assert "differs from C MuJoCo (1): 1" in text
   assert lines[-1] == "FAIL"
 
 

@@ -101,7 +101,9 @@ def step_gradient(
       "xfrc_applied": work.adj_xfrc_applied.numpy(),
     }
     grad |= {name: work.adj[name].numpy() for name in requested}
-  return StepGradient(next_qpos.copy(), next_qvel.copy(), qacc.copy(), {k: v.copy() for k, v in grad.items()})
+  return StepGradient(
+    next_qpos.copy(), next_qvel.copy(), qacc.copy(), {k: v.copy() for k, v in grad.items()}
+  )
 
 
 def _array(value: np.ndarray) -> wp.array:

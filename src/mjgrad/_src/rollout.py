@@ -102,7 +102,13 @@ class Program:
   def _capture(self, body) -> wp.Graph:
     """Captures `body` after one eager run, which loads kernel modules, on a scratch state."""
     mutable = [getattr(self.data, name) for name in INPUTS]
-    mutable += [self.tape.step, self.tape.qpos, self.tape.qvel, self.tape.qacc, self.sim.status.word]
+    mutable += [
+      self.tape.step,
+      self.tape.qpos,
+      self.tape.qvel,
+      self.tape.qacc,
+      self.sim.status.word,
+    ]
     if "work" in self.__dict__:
       work = self.work
       mutable += [work.adj_qpos, work.adj_qvel, work.adj_ctrl]

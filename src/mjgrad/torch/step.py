@@ -98,7 +98,11 @@ def step(
   )
   dtype = state.qpos.dtype
   return State(
-    next_qpos.to(dtype), next_qvel.to(dtype), state.act, next_warmstart.to(dtype), next_time.to(dtype)
+    next_qpos.to(dtype),
+    next_qvel.to(dtype),
+    state.act,
+    next_warmstart.to(dtype),
+    next_time.to(dtype),
   )
 
 
@@ -119,7 +123,9 @@ def rollout(
     state: where to start, fields of shape [nworld, n].
     ctrls: controls, shape [T, nworld, nu].
     nstep: time steps per control.
-    qfrc_applied, xfrc_applied, params: as in `step`, constant over the rollout.
+    qfrc_applied: as in `step`, constant over the rollout.
+    xfrc_applied: as in `step`, constant over the rollout.
+    params: as in `step`.
 
   Returns:
     The T states after each control, fields of shape [T, nworld, n].
@@ -149,7 +155,17 @@ def rollout(
 class _Step(torch.autograd.Function):
   @staticmethod
   def forward(
-    ctx, program: Program, names, warmstart, time, qpos, qvel, ctrl, qfrc_applied, xfrc_applied, *values
+    ctx,
+    program: Program,
+    names,
+    warmstart,
+    time,
+    qpos,
+    qvel,
+    ctrl,
+    qfrc_applied,
+    xfrc_applied,
+    *values,
   ):
     record = any(ctx.needs_input_grad)
     data = program.data
@@ -196,9 +212,7 @@ class _Step(torch.autograd.Function):
       wp.to_torch(tape.qvel)[-1].copy_(qvel)
       wp.to_torch(tape.qacc).copy_(tape_qacc)
       _load_constants(program, ctx.names, ctrl, xfrc_applied, values)
-      program.backward(
-        wp.from_torch(adj_qpos.contiguous()), wp.from_torch(adj_qvel.contiguous())
-      )
+      program.backward(wp.from_torch(adj_qpos.contiguous()), wp.from_torch(adj_qvel.contiguous()))
       work = program.work
       results = [
         program.ambient_adj_qpos(),

@@ -239,9 +239,7 @@ def _hessian(
       condim = contact_dim_in[conid]
       friction = contact_friction_in[conid]
       mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
-      entry += _cone_hessian(
-        efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i, j
-      )
+      entry += _cone_hessian(efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i, j)
       efcid += condim
     else:
       efcid += 1

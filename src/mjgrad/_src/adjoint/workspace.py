@@ -118,9 +118,7 @@ class Workspace:
     self.clamp_ctrl = enabled("CLAMPCTRL")
     self.actuation_enabled = mjm.nu > 0 and enabled("ACTUATION")
     self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
-    self.limit_enabled = (
-      constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
-    )
+    self.limit_enabled = constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
     self.implicit_actuation = implicitfast and self.actuation_enabled
     if implicitfast:
@@ -149,9 +147,7 @@ class Workspace:
     self.adj_qvel = floats(nworld, nv)
     self.adj_ctrl = floats(nworld, model.nu)
     self.adj_qfrc_applied = floats(nworld, nv)
-    self.adj_xfrc_applied = wp.zeros(
-      (nworld, model.nbody), dtype=wp.spatial_vector, device=device
-    )
+    self.adj_xfrc_applied = wp.zeros((nworld, model.nbody), dtype=wp.spatial_vector, device=device)
     self.adj = {
       name: zeros_like_field(
         field_array(model, name), (nworld if requested[name] else 1) if name in requested else 0

@@ -116,6 +116,8 @@ class CheckResult:
     channels: one result per channel.
     states: one result per state.
     differing: indices of states where the engine's forward step differs from C MuJoCo's.
+    reframed: those of them that agree once C MuJoCo uses the engine's tangents of plane-capsule
+      contacts; they are compared with that oracle, the other differing states do not count.
   """
 
   model: str
@@ -124,6 +126,7 @@ class CheckResult:
   channels: tuple[ChannelResult, ...]
   states: tuple[StateResult, ...]
   differing: tuple[int, ...]
+  reframed: tuple[int, ...] = ()
 
   @property
   def passed(self) -> bool:
@@ -167,6 +170,7 @@ class CheckResult:
         "nstates": len(self.states),
         "switching": list(self.switching),
         "differing": list(self.differing),
+        "reframed": list(self.reframed),
         "channels": channels,
         "states": [asdict(s) for s in self.states],
       }
@@ -191,8 +195,10 @@ class CheckResult:
     lines.append(_listing("States where the engine's step differs from C MuJoCo", self.differing))
     for i in self.differing:
       s = self.states[i]
-      what = ", ".join(s.labels)
-      lines.append(f"  {i}: {s.kind}, {what}; {s.forward_error:.1f} times the tolerance")
+      lines.append(f"  {i}: {s.kind}, {', '.join(s.labels)}; {s.forward_error:.1f} x tolerance")
+    if self.reframed:
+      title = "Of these, compared on the engine's tangents of plane-capsule contacts"
+      lines.append(_listing(title, self.reframed))
     lines.append("PASS" if self.passed else "FAIL")
     return "\n".join(lines)
 
@@ -207,7 +213,10 @@ def _notes(c: ChannelResult) -> str:
 
 
 def _listing(title: str, indices: tuple[int, ...]) -> str:
-  return f"{title}: {', '.join(map(str, indices)) if indices else 'none'}"
+  """The title with the number of states and their indices."""
+  if indices:
+    return f"{title} ({len(indices)}): {', '.join(map(str, indices))}"
+  return f"{title}: none"
 
 
 def _finite(value):

@@ -1,6 +1,7 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
@@ -18,6 +19,9 @@ from mjgrad._src.check.report import StateResult
 from mjgrad._src.check.states import CheckState
 from mjgrad._src.check.states import sample_states
 from mjgrad._src.check.tangent import to_tangent
+
+if TYPE_CHECKING:
+  from mjgrad._src.linearize import StepGradient
 
 PARAMETERS = (
   "body_mass",
@@ -71,19 +75,44 @@ def run_check(
     for s, here in enumerate(local)
   ]
   differing = tuple(s for s, error in enumerate(errors) if not error <= 1.0)
+  reframed = _reframe(mjm, states, channels, local, steps, differing)
+  left_out = [s for s in differing if s not in reframed]
   return CheckResult(
     model=model_name(mjm),
     seed=seed,
     device=engine.device,
     channels=tuple(
-      compare_channel(mjm, name, local, cotangents, gradients[name], differing) for name in channels
+      compare_channel(mjm, name, local, cotangents, gradients[name], left_out) for name in channels
     ),
     states=tuple(
       _state_result(state, here, error)
       for state, here, error in zip(states, local, errors, strict=True)
     ),
     differing=differing,
+    reframed=reframed,
   )
+
+
+def _reframe(
+  mjm: mujoco.MjModel,
+  states: Sequence[CheckState],
+  channels: Sequence[str],
+  local: list[Linearisation],
+  steps: "StepGradient",
+  differing: Sequence[int],
+) -> tuple[int, ...]:
+  """Of the differing states, those that agree on the engine's contact frames.
+
+  Their linearisation in `local` is replaced by the one on these frames, see `pipeline.py`.
+  """
+  oracle = Oracle(mjm, engine_frames=True)
+  out = []
+  for s in differing:
+    here = linearise(oracle, states[s].point, ())
+    if forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s]) <= 1.0:
+      local[s] = linearise(oracle, states[s].point, channels)
+      out.append(s)
+  return tuple(out)
 
 
 def model_name(mjm: mujoco.MjModel) -> str:
@@ -125,7 +154,9 @@ class _Engine:
   def _stack(self, name: str) -> np.ndarray:
     return np.stack([getattr(point, name) for point in self._points])
 
-  def gradients(self, cotangents: Cotangents, channels: Sequence[str]):
+  def gradients(
+    self, cotangents: Cotangents, channels: Sequence[str]
+  ) -> tuple["StepGradient", dict[str, np.ndarray]]:
     """Next states, and gradients by channel, shape [ncotangents, nstates, n]; qpos tangent."""
     from mjgrad._src.linearize import step_gradient
 

@@ -5,7 +5,6 @@ their own names; what is taken from its internals is listed first, all pure func
 """
 
 import mujoco_warp as mjw
-import warp as wp
 from mujoco_warp._src.collision_primitive_core import capsule_capsule as capsule_capsule
 from mujoco_warp._src.collision_primitive_core import plane_capsule as plane_capsule
 from mujoco_warp._src.collision_primitive_core import plane_sphere as plane_sphere
@@ -51,5 +50,3 @@ def silence_overflow(m: mjw.Model) -> None:
   """Stops the engine from printing about overflows, which mjgrad raises as errors."""
   m.opt.warn_overflow = mjw.OverflowType(0)
 
-
-__all__ = [name for name in dir() if not name.startswith("_") and name not in ("mjw", "wp")]

@@ -3,8 +3,8 @@
 Rotations are unit quaternions q; their tangent is the body-frame rotation vector, q exp(delta), as
 in `mj_integratePos` and `mj_differentiatePos`. With [t] the cross-product matrix of t, x = |t|,
 
-    exp(t + dt) = exp(t) exp(J_r dt),    J_r(t)   = 1 - (1 - cos x) / x^2 [t] + (x - sin x) / x^3 [t]^2
-    log(q exp(d)) = log q + J_r^-1 d,    J_r^-1(t) = 1 + 1/2 [t] + (1 - (x/2) cot(x/2)) / x^2 [t]^2
+    exp(t + dt) = exp(t) exp(J_r dt)    J_r    = 1 - (1 - cos x) / x^2 [t] + (x - sin x) / x^3 [t]^2
+    log(q exp(d)) = log q + J_r^-1 d    J_r^-1 = 1 + 1/2 [t] + (1 - (x/2) cot(x/2)) / x^2 [t]^2
 
 A cotangent g of the tangent is the ambient cotangent 2 q (0, g) of the quaternion, orthogonal to q;
 an ambient cotangent p is the tangent cotangent vec(q^-1 p) / 2.
@@ -75,4 +75,6 @@ def to_tangent(quat: wp.quat, adj_quat: wp.quat) -> wp.vec3:
 def to_ambient(quat: wp.quat, adj_tangent: wp.vec3) -> wp.quat:
   """Tangent to ambient cotangent of the unnormalised quaternion."""
   norm2 = wp.length_sq(quat)
-  return mul_quat(quat, wp.quat(0.0, adj_tangent[0], adj_tangent[1], adj_tangent[2])) * (2.0 / norm2)
+  return mul_quat(quat, wp.quat(0.0, adj_tangent[0], adj_tangent[1], adj_tangent[2])) * (
+    2.0 / norm2
+  )

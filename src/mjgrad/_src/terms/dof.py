@@ -105,9 +105,7 @@ def _damping_vjp(
   )
   adj_qvel_out[worldid, dofid] += adj_v
   if adj_dof_damping_out.shape[0] > 0:
-    wp.atomic_add(
-      adj_dof_damping_out, worldid % adj_dof_damping_out.shape[0], dofid, adj_damping
-    )
+    wp.atomic_add(adj_dof_damping_out, worldid % adj_dof_damping_out.shape[0], dofid, adj_damping)
 
 
 @wp.kernel

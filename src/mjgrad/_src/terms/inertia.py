@@ -83,7 +83,9 @@ def _inertia_vjp(
   wrench_out[worldid, bodyid, MU] = inert_vec(inertia, delta)
   wrench_out[worldid, bodyid, DELTA] = inert_vec(inertia, mu)
   wrench_out[worldid, bodyid, V] = (
-    cross_force(v, inertia_lam) - cross_force(lam, momentum) - inert_vec(inertia, cross_motion(v, lam))
+    cross_force(v, inertia_lam)
+    - cross_force(lam, momentum)
+    - inert_vec(inertia, cross_motion(v, lam))
   )
   wrench_out[worldid, bodyid, POSE] = wp.spatial_vector()
 

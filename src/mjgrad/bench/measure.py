@@ -1,0 +1,141 @@
+"""Timing of one case at one number of worlds: captured graphs, medians of repeated batches.
+
+All worlds start from the same settled state with small random controls. The three graphs are the
+ones that users run: `mujoco_warp.step` alone, the recorded step, and the backward step.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import mujoco
+import numpy as np
+import warp as wp
+
+from mjgrad._src.engine import adapter
+from mjgrad._src.engine.simulator import Simulator
+from mjgrad._src.rollout import INPUTS
+from mjgrad.bench.cases import Case
+
+NSTEP = 16
+"""Steps per timed batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+  """Cost of one batched step, medians over repetitions.
+
+  Attributes:
+    case: name of the case
+    nworld: number of worlds
+    nv: degrees of freedom
+    nefc: constraint rows per world, mean at the measured states
+    mujoco_warp_us: `mujoco_warp.step` alone [us]
+    forward_us: a step that records its tape [us]
+    backward_us: the gradient of a step [us]
+    bytes_per_step: tape memory per world and step [byte]
+    first_use_s: time from building the simulator to the first gradient [s]
+  """
+
+  case: str
+  nworld: int
+  nv: int
+  nefc: float
+  mujoco_warp_us: float
+  forward_us: float
+  backward_us: float
+  bytes_per_step: float
+  first_use_s: float
+
+  @property
+  def backward_ratio(self) -> float:
+    """Backward over `mujoco_warp.step`."""
+    return self.backward_us / self.mujoco_warp_us
+
+  @property
+  def total_ratio(self) -> float:
+    """Recorded forward and backward over `mujoco_warp.step`."""
+    return (self.forward_us + self.backward_us) / self.mujoco_warp_us
+
+
+def _time_us(run: Callable[[], None], prepare: Callable[[], None], device, repeat: int) -> float:
+  times = []
+  for _ in range(repeat + 2):
+    prepare()
+    wp.synchronize_device(device)
+    start = time.perf_counter()
+    run()
+    wp.synchronize_device(device)
+    times.append((time.perf_counter() - start) * 1e6 / NSTEP)
+  return statistics.median(times[2:])
+
+
+def measure(
+  name: str, case: Case, mjm: mujoco.MjModel, nworld: int, device, repeat: int, seed: int
+) -> Measurement:
+  """Measures one case.
+
+  Args:
+    name: name of the case.
+    case: the case.
+    mjm: its model.
+    nworld: number of worlds.
+    device: Warp device.
+    repeat: batches of `NSTEP` steps to time; the median counts.
+    seed: seed of the controls.
+
+  Raises:
+    CapacityError, NonFiniteState: the case does not fit or diverges.
+  """
+  start = time.perf_counter()
+  sim = Simulator(mjm, nworld, device, nconmax=case.nconmax, njmax=case.njmax)
+  program = sim.program({}, NSTEP)
+  data = program.data
+  rng = np.random.default_rng(seed)
+  ones_q = wp.ones((nworld, sim.nq), dtype=float, device=sim.device)
+  ones_v = wp.ones((nworld, sim.nv), dtype=float, device=sim.device)
+  program.forward(record=True)
+  program.backward(ones_q, ones_v)
+  wp.synchronize_device(sim.device)
+  first_use = time.perf_counter() - start
+
+  for _ in range(case.settle // NSTEP + 1):
+    program.forward(record=False)
+  data.ctrl.assign((0.1 * rng.standard_normal((nworld, sim.nu))).astype(np.float32))
+  sim.check()
+  saved = {field: wp.clone(getattr(data, field)) for field in INPUTS}
+  nefc = float(data.nefc.numpy().mean())
+
+  def restore() -> None:
+    for field, value in saved.items():
+      wp.copy(getattr(data, field), value)
+
+  with wp.ScopedDevice(sim.device):
+    adapter.step(program.model, data)
+    with wp.ScopedCapture(device=sim.device, force_module_load=False) as capture:
+      adapter.step(program.model, data)
+
+  def engine() -> None:
+    for _ in range(NSTEP):
+      wp.capture_launch(capture.graph)
+
+  def record() -> None:
+    restore()
+    program.forward(record=True)
+
+  engine_us = _time_us(engine, restore, sim.device, repeat)
+  forward_us = _time_us(lambda: program.forward(record=True), restore, sim.device, repeat)
+  backward_us = _time_us(lambda: program.backward(ones_q, ones_v), record, sim.device, repeat)
+  sim.check()
+  return Measurement(
+    case=name,
+    nworld=nworld,
+    nv=sim.nv,
+    nefc=nefc,
+    mujoco_warp_us=engine_us,
+    forward_us=forward_us,
+    backward_us=backward_us,
+    bytes_per_step=4.0 * (sim.nq + 2 * sim.nv),
+    first_use_s=first_use,
+  )
