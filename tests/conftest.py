@@ -3,7 +3,7 @@
 import pytest
 import warp as wp
 
-wp.config.quiet = True
+wp.config.log_level = wp.LOG_WARNING
 
 
 @pytest.fixture(scope="session")

@@ -171,6 +171,20 @@ def test_parameter_at_its_lower_bound_is_differenced_upwards():
   np.testing.assert_allclose(found[1, 0], -h * (v - h * k * q / m) / m, rtol=1e-6)
 
 
+def test_mass_of_a_free_ball():
+  """v' = v + h (g + f / m); MuJoCo keeps this body's inertia matrix in a compiled constant."""
+  mjm = models.load(models.scene("plane", "sphere"))
+  h, m, f = mjm.opt.timestep, 0.9, 3.0
+  point = oracles.point(mjm, qpos=[0, 0, 1, 1, 0, 0, 0], qfrc_applied=[f, 0, 0, 0, 0, 2.0])
+  found = columns(mjm, point, "body_mass")
+  np.testing.assert_allclose(found[mjm.nv, 1], -h * f / m**2, rtol=RTOL)
+  inertia = mjm.body_inertia[1, 2]
+  found = columns(mjm, point, "body_inertia")
+  np.testing.assert_allclose(found[mjm.nv + 5, 5], -h * 2.0 / inertia**2, rtol=1e-6)
+  found = columns(mjm, point, "dof_armature")
+  np.testing.assert_allclose(found[mjm.nv, 0], -h * (f / m) / m, rtol=1e-6)
+
+
 def test_parameters_are_put_back():
   mjm = models.humanoid()
   oracle = Oracle(mjm)
@@ -178,6 +192,7 @@ def test_parameters_are_put_back():
   np.testing.assert_array_equal(oracle.mjm.body_mass, mjm.body_mass)
   np.testing.assert_array_equal(oracle.mjm.opt.gravity, mjm.opt.gravity)
   np.testing.assert_array_equal(oracle.mjm.geom_size, mjm.geom_size)
+  np.testing.assert_array_equal(oracle.mjm.dof_M0, mjm.dof_M0)
 
 
 def test_unknown_parameter_is_refused():

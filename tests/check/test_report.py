@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from mjgrad._src.check import command
+from mjgrad._src.check.compare import DRAWS
+from mjgrad._src.check.compare import KINDS
 from mjgrad._src.check.compare import Cotangents
 from mjgrad._src.check.compare import compare_channel
 from mjgrad._src.check.compare import forward_error
@@ -34,7 +36,7 @@ def cart():
           )
           for s, here in enumerate(local)
         ]
-        for k in range(3)
+        for k in range(KINDS * DRAWS)
       ]
     )
     for name in channels
@@ -45,7 +47,10 @@ def cart():
 
 
 def compare(cart, channel, gradients, differing=()):
-  return compare_channel(cart.mjm, channel, cart.local, cart.cotangents, gradients, differing)
+  scale = oracles.Oracle(cart.mjm).channel_scale(channel)
+  return compare_channel(
+    cart.mjm, channel, cart.local, cart.cotangents, gradients, differing, scale
+  )
 
 
 def test_perfect_engine_passes(cart):
@@ -76,9 +81,9 @@ def test_parameters_have_their_own_bars(cart):
   assert compare(cart, "dof_damping", cart.gradients["dof_damping"] * (1 + 3e-4)).passed
 
 
-def test_one_wrong_cotangent_is_enough(cart):
+def test_one_wrong_kind_of_cotangent_is_enough(cart):
   gradients = cart.gradients["qpos"].copy()
-  gradients[0] *= 1.5
+  gradients[:DRAWS] *= 1.5
   np.testing.assert_allclose(compare(cart, "qpos", gradients).median, 0.5, rtol=1e-6)
 
 
@@ -134,7 +139,9 @@ def test_switching_states_do_not_count():
   oracle = oracles.Oracle(mjm)
   local = [oracles.linearise(oracle, p, ("qpos",)) for p in points]
   cotangents = Cotangents.random(mjm, 2, seed=0)
-  result = compare_channel(mjm, "qpos", local, cotangents, np.zeros((3, 2, 2)), ())
+  result = compare_channel(
+    mjm, "qpos", local, cotangents, np.zeros((KINDS * DRAWS, 2, 2)), (), np.ones(2)
+  )
   assert result.switching == (1,)
   assert result.compared == (0,)
 

@@ -7,11 +7,11 @@ replays a graph once per step and reads its outputs; the slot of the tape is a c
 device, so one graph serves all steps.
 """
 
-import contextlib
 import functools
 
 import warp as wp
 
+from mjgrad._src import graphs
 from mjgrad._src.adjoint import tape as tape_ops
 from mjgrad._src.adjoint.step_vjp import step_vjp
 from mjgrad._src.adjoint.tape import Tape
@@ -100,7 +100,7 @@ class Program:
       wp.capture_launch(self._graphs[name])
 
   def _capture(self, body) -> wp.Graph:
-    """Captures `body` after one eager run, which loads kernel modules, on a scratch state."""
+    """Captures `body` without changing the state, the tape or the cotangents."""
     mutable = [getattr(self.data, name) for name in INPUTS]
     mutable += [
       self.tape.step,
@@ -113,21 +113,4 @@ class Program:
       work = self.work
       mutable += [work.adj_qpos, work.adj_qvel, work.adj_ctrl]
       mutable += [work.adj_qfrc_applied, work.adj_xfrc_applied, *work.adj.values()]
-    saved = [wp.clone(array) for array in mutable]
-    device = self.sim.device
-    with wp.ScopedDevice(device), _capture_stream(device):
-      body()
-      with wp.ScopedCapture(device=device, force_module_load=False) as capture:
-        body()
-    for array, value in zip(mutable, saved, strict=True):
-      wp.copy(array, value)
-    return capture.graph
-
-
-@contextlib.contextmanager
-def _capture_stream(device: wp.Device):
-  """A stream that can be captured; the caller's may be the default stream, which cannot."""
-  wp.synchronize_device(device)
-  with wp.ScopedStream(wp.Stream(device)) if device.is_cuda else contextlib.nullcontext():
-    yield
-  wp.synchronize_device(device)
+    return graphs.capture(body, self.sim.device, mutable)

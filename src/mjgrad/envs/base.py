@@ -2,10 +2,10 @@
 
 A `Task` is a leaf with the model, the reset distribution, the observation and the reward. An `Env`
 runs one task in many worlds at once and keeps the autograd graph through state, observation and
-reward, so that a loss over several control steps can be differentiated with respect to the actions.
+reward, so that a loss over several control steps can be differentiated by the actions.
 
-Held fixed: the episode end. Whether a world terminates carries no gradient, and a reset world starts
-a new graph.
+Held fixed: the episode end. Whether a world terminates carries no gradient, and a reset world
+starts a new graph.
 """
 
 import abc
@@ -60,7 +60,7 @@ class Task(abc.ABC):
     Args:
       qpos: positions after every control step, shape [T, n, nq].
       qvel: velocities, shape [T, n, nv].
-      length: control steps until the episode ended, shape [n]; what follows in qpos is to be ignored.
+      length: control steps until the episode ended, shape [n]; entries after that do not count.
     """
 
 
@@ -146,9 +146,7 @@ class Env:
     if mask is None:
       mask = torch.ones(self.num_worlds, dtype=torch.bool, device=self.device)
     qpos, qvel = self.task.sample(self.num_worlds, self._generator)
-    fresh = dataclasses.replace(
-      self._initial, qpos=qpos.to(self.device), qvel=qvel.to(self.device)
-    )
+    fresh = dataclasses.replace(self._initial, qpos=qpos.to(self.device), qvel=qvel.to(self.device))
     self.state = self.state.map(lambda old, new: _select(mask, new, old), fresh)
     self.action = _select(mask, torch.zeros_like(self.action), self.action)
     self.progress = self.progress.masked_fill(mask, 0)

@@ -5,7 +5,7 @@
 
 A segment ends where the episode ends (terminated or truncated) and at the horizon. V_{t+1} is the
 value of the observation before any reset. Unrolled, this is the exponentially weighted average of
-k-step returns of Xu et al. 2022, eq. 8 and 9, in which the longest return takes the remaining weight.
+k-step returns of Xu et al. 2022, in which the longest return takes the remaining weight.
 """
 
 import torch

@@ -1,16 +1,17 @@
 """SHAC: short-horizon actor-critic through a differentiable simulator.
 
-Xu et al. 2022, "Accelerated Policy Learning with Parallel Differentiable Simulation". In every update
-n worlds run T control steps from where the last update left them. The actor loss is the discounted
-return of that horizon, differentiated through the simulator, plus the value of the state it ends in:
+Xu et al. 2022, "Accelerated Policy Learning with Parallel Differentiable Simulation", section 3.2.
+In every update n worlds run T control steps from where the last update left them. The actor loss is
+the discounted return of that horizon, differentiated through the simulator, plus the value of the
+state it ends in:
 
     L = - 1/(n T)  sum over worlds and segments  [ sum_{t=a}^{b} gamma^(t-a) r_t
-                                                   + gamma^(b-a+1) V'(s_{b+1}) ]          (eq. 5)
+                                                   + gamma^(b-a+1) V'(s_{b+1}) ]
 
-A segment runs from a to b: it starts at the horizon's start or after a reset, and ends at an episode
-end or at the horizon's end. The last term is zero where the task terminated the episode, and uses the
-observation before the reset where the time limit truncated it. The critic V is then fitted to
-TD(lambda) targets (eq. 6 to 9), and the target critic V' follows it slowly.
+A segment runs from a to b: it starts at the horizon's start or after a reset, and ends at an
+episode end or at the horizon's end. The last term is zero where the task terminated the episode,
+and uses the observation before the reset where the time limit truncated it. The critic V is then
+fitted to TD(lambda) targets, and the target critic V' follows it slowly.
 
 Held fixed in an update: the parameters of V' (not its input), the observation statistics, episode
 ends, and the state the horizon starts from.
@@ -24,10 +25,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from mjgrad._src.errors import InvalidInput, NonFiniteState
+from mjgrad._src.errors import InvalidInput
+from mjgrad._src.errors import NonFiniteState
 from mjgrad.envs.base import Env
 
-from .networks import Actor, Critic, RunningNormalizer
+from .networks import Actor
+from .networks import Critic
+from .networks import RunningNormalizer
 from .returns import td_lambda_returns
 
 RETURN_WINDOW = 100
@@ -56,8 +60,8 @@ class ShacConfig:
   """Initial learning rate of the critic."""
   lr_schedule: Literal["linear", "adaptive", "constant"] = "linear"
   """linear: both rates fall to final_lr over the run. adaptive: the critic's rate stays, the
-  policy's is divided or multiplied by 1.5 when an update moves the policy further than twice or less
-  than half of target_kl."""
+  policy's is divided by 1.5 when an update moves the policy further than twice target_kl, and
+  multiplied by 1.5, up to actor_lr, when it moves it less than half of that."""
   final_lr: float = 1e-5
   """Learning rate at the end of the linear schedule, and the least of the adaptive one."""
   target_kl: float = 0.008
@@ -116,27 +120,27 @@ class DivergedError(NonFiniteState):
 
 @dataclasses.dataclass
 class Horizon:
-  """What one horizon leaves behind. Time is the first axis, worlds the second.
+  """What one horizon leaves behind: lists over its T control steps.
 
   Attributes:
     start: the environment's `state_dict` before the first step.
-    loss: actor loss with its graph, scalar.
-    action: actions with their graph, T tensors of shape [n, num_act].
-    obs: observations that the actions were chosen on, shape [T, n, num_obs].
-    next_obs: observations after the step, before any reset, shape [T, n, num_obs].
-    reward: shape [T, n].
-    terminated: bool, shape [T, n].
-    truncated: bool, shape [T, n].
+    loss: actor loss of every world with its graph, summed over the steps, shape [n].
+    action: actions with their graph, each of shape [n, num_act].
+    obs: observations that the actions were chosen on, each [n, num_obs].
+    next_obs: observations after the step, before any reset, each [n, num_obs].
+    reward: unscaled, each [n].
+    terminated: bool, each [n].
+    truncated: bool, each [n].
   """
 
   start: dict[str, Any]
   loss: torch.Tensor
-  action: list[torch.Tensor]
-  obs: torch.Tensor
-  next_obs: torch.Tensor
-  reward: torch.Tensor
-  terminated: torch.Tensor
-  truncated: torch.Tensor
+  action: list[torch.Tensor] = dataclasses.field(default_factory=list)
+  obs: list[torch.Tensor] = dataclasses.field(default_factory=list)
+  next_obs: list[torch.Tensor] = dataclasses.field(default_factory=list)
+  reward: list[torch.Tensor] = dataclasses.field(default_factory=list)
+  terminated: list[torch.Tensor] = dataclasses.field(default_factory=list)
+  truncated: list[torch.Tensor] = dataclasses.field(default_factory=list)
 
 
 class Shac:
@@ -196,74 +200,71 @@ class Shac:
   def update(self) -> dict[str, float]:
     """One epoch: roll out a horizon, improve the actor, fit the critic. Returns its metrics."""
     actor_lr = self._set_learning_rates()
-    horizon = self._roll_out()
-    self._check_rollout(horizon)
-    metrics = self._improve_actor(horizon)
+    horizon = Horizon(
+      self.env.state_dict(), torch.zeros(self.env.num_worlds, device=self.env.device)
+    )
+    try:
+      self._roll_out(horizon)
+      metrics = self._improve_actor(horizon)
+    except DivergedError:
+      raise
+    except NonFiniteState as error:  # the simulator noticed first
+      message = f"epoch {self.epoch + 1}, control step {len(horizon.action)}: {error}"
+      raise DivergedError(message, _record(horizon)) from error
     metrics |= self._fit_critic(horizon)
     if self.config.normalize_obs:
-      self.normalizer.update(horizon.next_obs)
+      self.normalizer.update(torch.stack(horizon.next_obs))
     self.epoch += 1
     return {
       "epoch": self.epoch,
       "steps": self.epoch * self.config.horizon * self.config.num_worlds,
       "return": _mean(self._finished_return),
       "episode_length": _mean(self._finished_length),
-      "reward": horizon.reward.mean().item(),
+      "reward": torch.stack(horizon.reward).mean().item(),
       "actor_lr": actor_lr,
       "policy_std": self.actor.log_std.exp().mean().item(),
       **metrics,
     }
 
-  def _roll_out(self) -> Horizon:
-    """Runs the horizon, building the graph of the actor loss."""
+  def _roll_out(self, horizon: Horizon) -> None:
+    """Runs the horizon, building the graph of the actor loss; raises if it is not finite."""
     cfg, env = self.config, self.env
-    start = env.state_dict()
     noise = torch.randn(
       cfg.horizon, env.num_worlds, env.task.num_act, generator=self._generator
     ).to(env.device)
-    record: dict[str, list[torch.Tensor]] = {
-      name: [] for name in ("obs", "next_obs", "reward", "terminated", "truncated")
-    }
-    actions = []
-    loss = torch.zeros(env.num_worlds, device=env.device)
     discount = torch.ones(env.num_worlds, device=env.device)
     obs = env.detach()
     for t in range(cfg.horizon):
       action = self.actor(self.normalizer(obs), noise[t])
       action.retain_grad()
+      horizon.action.append(action)
+      horizon.obs.append(obs.detach())
       next_obs, reward, terminated, truncated, info = env.step(action)
       done = terminated | truncated
-      loss = loss - discount * cfg.reward_scale * reward
+      horizon.loss = horizon.loss - discount * cfg.reward_scale * reward
       discount = discount * cfg.gamma
       last = t == cfg.horizon - 1
       if last or bool(done.any()):
         segment_end = torch.ones_like(done) if last else done
         value = self.target_critic(self.normalizer(info["final_obs"]))
-        loss = loss - torch.where(segment_end & ~terminated, discount * value, 0.0)
+        horizon.loss = horizon.loss - torch.where(segment_end & ~terminated, discount * value, 0.0)
         discount = torch.where(done, 1.0, discount)
-      actions.append(action)
-      for name, value in (
-        ("obs", obs),
-        ("next_obs", info["final_obs"]),
-        ("reward", reward),
-        ("terminated", terminated),
-        ("truncated", truncated),
-      ):
-        record[name].append(value.detach())
+      horizon.next_obs.append(info["final_obs"].detach())
+      horizon.reward.append(reward.detach())
+      horizon.terminated.append(terminated)
+      horizon.truncated.append(truncated)
       self._count_episodes(reward.detach(), done, info["length"])
       obs = next_obs
-    return Horizon(
-      start,
-      loss.sum() / (cfg.horizon * env.num_worlds),
-      actions,
-      **{name: torch.stack(values) for name, values in record.items()},
-    )
+    seen = (horizon.loss, torch.stack(horizon.reward), torch.stack(horizon.next_obs))
+    if not all(bool(torch.isfinite(part).all()) for part in seen):
+      self._diverged("the actor loss", horizon, *seen[1:])
 
   def _improve_actor(self, horizon: Horizon) -> dict[str, float]:
     """One gradient step of the policy on the actor loss."""
     cfg = self.config
     self._actor_optimizer.zero_grad()
-    horizon.loss.backward()
+    loss = horizon.loss.mean() / cfg.horizon
+    loss.backward()
     norm = nn.utils.clip_grad_norm_(self.actor.parameters(), cfg.max_grad_norm)
     if not bool(torch.isfinite(norm)):
       self._diverged("the gradient of the actor loss", horizon, _gradient(horizon))
@@ -272,7 +273,7 @@ class Shac:
     old = self._policy_on(horizon) if cfg.lr_schedule == "adaptive" else None
     self._actor_optimizer.step()
     metrics = {
-      "actor_loss": horizon.loss.item(),
+      "actor_loss": loss.item(),
       "actor_grad_norm": norm.item(),
       "actor_grad_norm_clipped": min(norm.item(), cfg.max_grad_norm),
       "actor_clipped_share": self._num_clipped / (self.epoch + 1),
@@ -289,12 +290,12 @@ class Shac:
     """Fits the critic to TD(lambda) targets in minibatches, then moves the target critic."""
     cfg = self.config
     with torch.no_grad():
-      obs = self.normalizer(horizon.obs).flatten(0, 1)
+      obs = self.normalizer(torch.stack(horizon.obs)).flatten(0, 1)
       target = td_lambda_returns(
-        cfg.reward_scale * horizon.reward,
-        self.target_critic(self.normalizer(horizon.next_obs)),
-        horizon.terminated,
-        horizon.truncated,
+        cfg.reward_scale * torch.stack(horizon.reward),
+        self.target_critic(self.normalizer(torch.stack(horizon.next_obs))),
+        torch.stack(horizon.terminated),
+        torch.stack(horizon.truncated),
         cfg.gamma,
         cfg.lam,
       ).flatten()
@@ -310,7 +311,7 @@ class Shac:
         self._critic_optimizer.step()
     loss, norm = torch.stack(losses), torch.stack(norms)
     if not bool(torch.isfinite(norm).all()):
-      self._diverged("the gradient of the critic loss", horizon, target.view_as(horizon.reward))
+      self._diverged("the gradient of the critic loss", horizon, target.view(cfg.horizon, -1))
     with torch.no_grad():
       for slow, fast in zip(self.target_critic.parameters(), self.critic.parameters()):
         slow.lerp_(fast, 1.0 - cfg.target_critic_decay)
@@ -338,12 +339,10 @@ class Shac:
   def _policy_on(self, horizon: Horizon) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and log standard deviation before tanh on the horizon's observations."""
     with torch.no_grad():
-      mean = self.actor.mean(self.normalizer(horizon.obs))
+      mean = self.actor.mean(self.normalizer(torch.stack(horizon.obs)))
       return mean, self.actor.log_std.detach().clone().expand_as(mean)
 
-  def _count_episodes(
-    self, reward: torch.Tensor, done: torch.Tensor, length: torch.Tensor
-  ) -> None:
+  def _count_episodes(self, reward: torch.Tensor, done: torch.Tensor, length: torch.Tensor) -> None:
     """Adds a step's rewards, shape [n], to the running returns and books finished episodes."""
     self._episode_return += reward
     if bool(done.any()):
@@ -352,15 +351,9 @@ class Shac:
       self._finished_length.extend(length[whole].tolist())
       self._episode_return.masked_fill_(done, 0.0)
 
-  def _check_rollout(self, horizon: Horizon) -> None:
-    """Raises if an observation, a reward or the loss of the horizon is not finite."""
-    parts = (horizon.loss, horizon.reward, horizon.next_obs)
-    if not all(bool(torch.isfinite(part).all()) for part in parts):
-      self._diverged("the actor loss", horizon, horizon.next_obs, horizon.reward)
-
   def _diverged(self, what: str, horizon: Horizon, *blamed: torch.Tensor) -> None:
     """Raises DivergedError, naming the first worlds in which a blamed tensor [T, n, ...] is bad."""
-    shape = horizon.reward.shape
+    shape = (len(horizon.reward), self.env.num_worlds)
     bad = torch.stack([~torch.isfinite(b.view(*shape, -1)).all(-1) for b in blamed]).any(0)
     worlds = bad.any(0).nonzero().flatten().tolist()
     where = "no single world is to blame"
@@ -368,13 +361,8 @@ class Shac:
       first = [int(bad[:, w].nonzero()[0]) for w in worlds[:4]]
       named = ", ".join(f"world {w} (control step {t})" for w, t in zip(worlds, first))
       where = f"first seen in {named}" + (f" and {len(worlds) - 4} more" if worlds[4:] else "")
-    record = {f"start_{name}": value for name, value in horizon.start["state"].items()}
-    record |= {name: getattr(horizon, name) for name in ("obs", "next_obs", "reward")}
-    record |= {"action": torch.stack(horizon.action), "adj_action": _gradient(horizon)}
-    raise DivergedError(
-      f"epoch {self.epoch + 1}: {what} is not finite; {where}.",
-      {name: value.detach().cpu() for name, value in record.items()},
-    )
+    message = f"epoch {self.epoch + 1}: {what} is not finite; {where}."
+    raise DivergedError(message, _record(horizon))
 
   def state_dict(self) -> dict[str, Any]:
     """Everything the next update depends on."""
@@ -410,9 +398,16 @@ def _mean(values: deque[float]) -> float:
 
 def _gradient(horizon: Horizon) -> torch.Tensor:
   """Gradient of the actor loss with respect to every action, shape [T, n, num_act]."""
-  return torch.stack(
-    [torch.zeros_like(a) if a.grad is None else a.grad for a in horizon.action]
-  )
+  return torch.stack([torch.zeros_like(a) if a.grad is None else a.grad for a in horizon.action])
+
+
+def _record(horizon: Horizon) -> dict[str, torch.Tensor]:
+  """What it takes to repeat a horizon that diverged, on the CPU."""
+  record = {f"start_{name}": value for name, value in horizon.start["state"].items()}
+  lists = {name: getattr(horizon, name) for name in ("obs", "action", "next_obs", "reward")}
+  record |= {name: torch.stack(values) for name, values in lists.items() if values}
+  record["adj_action"] = _gradient(horizon)
+  return {name: value.detach().cpu() for name, value in record.items()}
 
 
 def _gaussian_kl(

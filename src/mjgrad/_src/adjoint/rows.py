@@ -1,7 +1,7 @@
 """Constraint rows at the solution: residual y = J a - aref and the weight that is active there.
 
 The active set is taken from y itself, row by row: an inactive pyramid edge says nothing about the
-other edges of its contact. A friction row is active between its bounds; a row of an elliptic cone
+other edges of its contact. An equality row is always active. A friction row is active between its bounds; a row of an elliptic cone
 that slides has no weight of its own, `adjoint/hessian.py` adds the Hessian of its cone.
 
 Source: MuJoCo documentation, Computation, "Constraint solver" (the convex costs).
@@ -19,6 +19,7 @@ from mjgrad._src.terms.contact_force import vec6
 wp.set_module_options({"enable_backward": False})
 
 CONTACT_ELLIPTIC = wp.constant(int(ConstraintType.CONTACT_ELLIPTIC))
+EQUALITY = wp.constant(int(ConstraintType.EQUALITY))
 FRICTION_DOF = wp.constant(int(ConstraintType.FRICTION_DOF))
 CONE = wp.constant(-1.0)
 """Stands for the weight of a row whose elliptic cone slides."""
@@ -109,7 +110,7 @@ def _weight(
       weight = d
     elif zone == SLIDING:
       weight = CONE
-  elif y < 0.0:
+  elif efctype == EQUALITY or y < 0.0:
     weight = d
   weight_out[worldid, efcid] = weight
 

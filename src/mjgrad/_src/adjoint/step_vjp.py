@@ -23,13 +23,25 @@ from mjgrad._src.engine import adapter
 from mjgrad._src.integrators import semi_implicit
 from mjgrad._src.terms import actuator
 from mjgrad._src.terms import applied
+from mjgrad._src.terms import body_equality
 from mjgrad._src.terms import contact
 from mjgrad._src.terms import dof
 from mjgrad._src.terms import inertia
+from mjgrad._src.terms import joint_equality
 from mjgrad._src.terms import joint_spring
 from mjgrad._src.terms import limit
 
-TERMS = (inertia, applied, dof, joint_spring, limit, actuator, contact)
+TERMS = (
+  inertia,
+  applied,
+  dof,
+  joint_spring,
+  limit,
+  joint_equality,
+  body_equality,
+  actuator,
+  contact,
+)
 """Every local term of the residual; inertia comes first because it starts the wrenches."""
 
 

@@ -31,12 +31,14 @@ class Tree:
     dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
     limited_jnt: ids of limited joints, shape [nlimit]
+    body_equality: ids of connect and weld equalities, shape [nequality]
   """
 
   body_lastdof: wp.array
   dof_before: wp.array
   dof_after: wp.array
   limited_jnt: wp.array
+  body_equality: wp.array
 
   @classmethod
   def from_model(cls, mjm: mujoco.MjModel, device: wp.Device) -> "Tree":
@@ -55,7 +57,9 @@ class Tree:
         before[first + 3 : last + 1] = first + 2
         after[first : first + 3] = first + 2
     limited = np.nonzero(mjm.jnt_limited)[0]
-    arrays = (lastdof, before, after, limited)
+    pair_types = [int(mujoco.mjtEq.mjEQ_CONNECT), int(mujoco.mjtEq.mjEQ_WELD)]
+    body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
+    arrays = (lastdof, before, after, limited, body_equality)
     return cls(*(wp.array(a.astype(np.int32), dtype=int, device=device) for a in arrays))
 
 
@@ -119,6 +123,7 @@ class Workspace:
     self.actuation_enabled = mjm.nu > 0 and enabled("ACTUATION")
     self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
     self.limit_enabled = constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
+    self.equality_enabled = constraint and enabled("EQUALITY") and mjm.neq > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
     self.implicit_actuation = implicitfast and self.actuation_enabled
     if implicitfast:

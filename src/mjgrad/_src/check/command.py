@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mujoco
+import warp as wp
 
 from mjgrad._src.check.runner import PARAMETERS
 from mjgrad._src.check.runner import run_check
@@ -37,18 +38,36 @@ def main(
     params: MuJoCo names of parameters to check; None checks all that have a gradient.
     device: where the engine runs.
   """
+  log_level = wp.config.log_level
+  wp.config.log_level = wp.LOG_WARNING  # the names of compiled modules are not part of the table
   try:
     mjm = load_model(model_path)
     names = PARAMETERS if params is None else tuple(params)
-    result = run_check(mjm, nstates=nstates, seed=seed, params=names, device=device)
+    where = None if device is None else find_device(device)
+    result = run_check(mjm, nstates=nstates, seed=seed, params=names, device=where)
     text = json.dumps(result.to_dict(), indent=2)
     if json_path is not None and json_path != "-":
       _write(Path(json_path), text)
   except MjgradError as error:
     sys.stderr.write(f"mjgrad check: {error}\n")
     return BAD_INPUT
+  finally:
+    wp.config.log_level = log_level
   sys.stdout.write((text if json_path == "-" else result.to_text()) + "\n")
   return PASSED if result.passed else FAILED
+
+
+def find_device(name: str) -> wp.Device:
+  """The Warp device with this name.
+
+  Raises:
+    InvalidInput: there is no such device here.
+  """
+  try:
+    return wp.get_device(name)
+  except (ValueError, RuntimeError) as error:
+    known = ", ".join(str(device) for device in wp.get_devices())
+    raise InvalidInput(f"No device '{name}' here; there is {known}.") from error
 
 
 def load_model(path: str) -> mujoco.MjModel:

@@ -1,13 +1,21 @@
 """Errors of the engine against the oracle.
 
-For a state s, a channel c and a cotangent, with g the engine's gradient and g* the oracle's,
+For a state s, a channel c and three random cotangents of one kind, with g the engine's gradients
+and g* the oracle's, all three stacked,
 
     error = |g - g*| / max(|g*|, floor_c),    floor_c = ZERO_RTOL * median over states of |g*|
 
-so that a state whose true gradient vanishes (a control at its clamp, a damper at rest) asks the
-engine for a vanishing gradient too, on the scale of the channel. When the gradient vanishes at
-every state, the floor is ZERO_RTOL times the norm of the cotangent. Three random cotangents are
-used, on the next position alone, on the next velocity alone and on both; the worst error counts.
+so that a state whose gradient is small on the scale of the channel does not ask for more digits
+than the channel has. Where the gradient vanishes (a control at its clamp, a damper at rest), that
+is, where a displacement of the input by its own natural size moves <cotangent, next state> by less
+than VANISHING |cotangent|, the engine's gradient must vanish too: both gradients are multiplied by
+the natural sizes, and
+
+    error = |g - g*| / (VANISHING |cotangent|).
+
+The kinds are: on the next position alone, on the next velocity alone, on both; the worst of the
+three errors counts. Draws are stacked because the gradient in a single number, such as one friction
+coefficient, may vanish by chance along one cotangent, which says nothing about the engine.
 
 Entries of a parameter that sit on a kink (two geoms that share the larger friction, say) are left
 out of both gradients.
@@ -35,16 +43,19 @@ from mjgrad._src.check.tangent import to_tangent
 FORWARD_RTOL = 1e-3
 ROUNDING = 4e-6  # of a float32 state, relative
 ZERO_RTOL = 1e-4
+VANISHING = 1e-7
+KINDS = 3
+DRAWS = 3
 
 
 @dataclass(frozen=True)
 class Cotangents:
-  """Random cotangents of the next state, for every state.
+  """Random cotangents of the next state, for every state, kind by kind, `DRAWS` of each.
 
   Attributes:
     qpos: ambient, with a part along the quaternions that must have no effect,
-      shape [ncotangents, nstates, nq].
-    qvel: shape [ncotangents, nstates, nv].
+      shape [KINDS * DRAWS, nstates, nq].
+    qvel: shape [KINDS * DRAWS, nstates, nv].
   """
 
   qpos: np.ndarray
@@ -52,12 +63,12 @@ class Cotangents:
 
   @staticmethod
   def random(mjm: mujoco.MjModel, nstates: int, seed: int) -> "Cotangents":
-    """Three per state: position alone, velocity alone, both."""
+    """On the position alone, on the velocity alone, on both."""
     rng = np.random.default_rng(seed)
-    qpos = rng.normal(size=(3, nstates, mjm.nq)).astype(np.float32).astype(np.float64)
-    qvel = rng.normal(size=(3, nstates, mjm.nv)).astype(np.float32).astype(np.float64)
-    qpos[1] = 0.0
-    qvel[0] = 0.0
+    qpos = rng.normal(size=(KINDS * DRAWS, nstates, mjm.nq)).astype(np.float32).astype(np.float64)
+    qvel = rng.normal(size=(KINDS * DRAWS, nstates, mjm.nv)).astype(np.float32).astype(np.float64)
+    qvel[:DRAWS] = 0.0
+    qpos[DRAWS : 2 * DRAWS] = 0.0
     return Cotangents(qpos, qvel)
 
 
@@ -90,7 +101,8 @@ def compare_channel(
   local: Sequence[Linearisation],
   cotangents: Cotangents,
   gradients: np.ndarray,
-  differing: Sequence[int],
+  left_out: Sequence[int],
+  scale: np.ndarray,
 ) -> ChannelResult:
   """Compares one channel over all states.
 
@@ -99,8 +111,9 @@ def compare_channel(
     channel: its name.
     local: the oracle at every state.
     cotangents: what was pulled back.
-    gradients: the engine's, shape [ncotangents, nstates, n]; "qpos" in the tangent space.
-    differing: states that do not count because the forward steps differ.
+    gradients: the engine's, shape [KINDS * DRAWS, nstates, n]; "qpos" in the tangent space.
+    left_out: states that do not count because the forward steps differ.
+    scale: natural size of a displacement of every entry, shape [n].
   """
   count = len(local)
   truth = np.zeros_like(gradients)
@@ -124,18 +137,20 @@ def compare_channel(
     for s, here in enumerate(local):
       masked[:, s, here.jacobians[channel].switching] = 0.0
 
-  sizes = np.linalg.norm(truth, axis=2)
-  adjoint = np.linalg.norm(np.concatenate((cotangents.qpos, cotangents.qvel), axis=2), axis=2)
-  floors = np.empty(sizes.shape[0])
-  for k in range(sizes.shape[0]):
-    positive = sizes[k][sizes[k] > 1e-12 * adjoint[k]]
-    floors[k] = ZERO_RTOL * float(np.median(positive if positive.size else adjoint[k]))
-  difference = np.linalg.norm(masked - truth, axis=2)
-  errors = (difference / np.maximum(sizes, floors[:, None])).max(axis=0)
+  sizes, difference = _stacked_norm(truth), _stacked_norm(masked - truth)
+  adjoint = _stacked_norm(np.concatenate((cotangents.qpos, cotangents.qvel), axis=2))
+  vanishing = _stacked_norm(truth * scale) < VANISHING * adjoint
+  absolute = _stacked_norm((masked - truth) * scale) / (VANISHING * adjoint)
+  floors = [
+    ZERO_RTOL * np.median(sizes[kind][~vanishing[kind]]) if not vanishing[kind].all() else 0.0
+    for kind in range(KINDS)
+  ]
+  relative = difference / np.maximum(sizes, np.maximum(np.array(floors)[:, None], mujoco.mjMINVAL))
+  errors = np.where(vanishing, absolute, relative).max(axis=0)
   errors = np.where(np.isfinite(errors), errors, np.inf)
 
-  left_out = set(switching) | set(differing)
-  compared = tuple(s for s in range(count) if s not in left_out)
+  excluded = {*switching, *left_out}
+  compared = tuple(s for s in range(count) if s not in excluded)
   disagreement = [
     float(here.jacobians[channel].disagreement[~here.jacobians[channel].switching].max(initial=0))
     for here in local
@@ -146,6 +161,12 @@ def compare_channel(
     compared=compared,
     switching=tuple(switching),
     kinks=len(kinks),
-    zero=int(np.sum(np.all(sizes <= floors[:, None], axis=0))),
+    zero=int(np.sum(np.all(vanishing, axis=0))),
     oracle_disagreement=max((disagreement[s] for s in compared), default=0.0),
   )
+
+
+def _stacked_norm(values: np.ndarray) -> np.ndarray:
+  """Norm over draws and entries, shape [KINDS * DRAWS, nstates, n] to [KINDS, nstates]."""
+  grouped = values.reshape(KINDS, DRAWS, *values.shape[1:])
+  return np.sqrt(np.sum(grouped**2, axis=(1, 3)))

@@ -9,7 +9,8 @@ where a displacement of q is an element of R^nv added with `mj_integratePos` and
 
 Held fixed: the warm start (the solved acceleration of the undisturbed state, so that a solve is a
 function of its input alone) and everything that the compiler derives from the parameters
-(`body_invweight0`, `body_subtreemass`, `geom_rbound`, ...). The solver's tolerance is zero for
+(`body_invweight0`, `body_subtreemass`, `geom_rbound`, ...) but for `dof_M0`, see
+`INERTIA_FIELDS`. The solver's tolerance is zero for
 practical purposes and islands are off; cone, integrator, other flags and all physical options are
 the model's own.
 """
@@ -45,6 +46,10 @@ NONNEGATIVE_FIELDS = (
   "geom_friction",
   "geom_size",
 )
+
+# For bodies whose block of the inertia matrix is diagonal ("simple" bodies, a free ball for one),
+# MuJoCo reads it from `dof_M0`, which the compiler derives from these; it has to follow them.
+INERTIA_FIELDS = ("body_mass", "body_inertia", "dof_armature")
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ class Oracle:
     opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
     opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_AUTORESET
     self.mjd = mujoco.MjData(self.mjm)
+    self._scratch = copy.deepcopy(mjm) if np.any(mjm.dof_simplenum) else None
     self._mj_step: Evaluate = pipeline.step if engine_frames else mujoco.mj_step
     self._mj_forward: Evaluate = pipeline.forward if engine_frames else mujoco.mj_forward
 
@@ -204,11 +210,15 @@ class Oracle:
     if channel not in STATE_CHANNELS:
       field = self.parameter(channel).reshape(-1)
       value = field[index]
+      dof_M0 = mjm.dof_M0.copy()
       field[index] = value + delta
       try:
+        if channel in INERTIA_FIELDS:
+          self._follow_inertia()
         evaluate(mjm, mjd)
       finally:
         field[index] = value
+        mjm.dof_M0[:] = dof_M0
       return
     if delta and channel == "qpos":
       unit = np.zeros(mjm.nv)
@@ -217,6 +227,16 @@ class Oracle:
     elif delta:
       getattr(mjd, channel).reshape(-1)[index] += delta
     evaluate(mjm, mjd)
+
+  def _follow_inertia(self) -> None:
+    """Derives the constant inertia of simple bodies from the present parameters."""
+    scratch = self._scratch
+    if scratch is None:
+      return
+    for name in INERTIA_FIELDS:
+      getattr(scratch, name)[:] = getattr(self.mjm, name)
+    mujoco.mj_setConst(scratch, mujoco.MjData(scratch))
+    self.mjm.dof_M0[:] = scratch.dof_M0
 
   def parameter(self, name: str) -> np.ndarray:
     """The model field with MuJoCo's name, `opt.` included, as a view into the private copy."""

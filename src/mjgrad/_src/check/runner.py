@@ -82,7 +82,10 @@ def run_check(
     seed=seed,
     device=engine.device,
     channels=tuple(
-      compare_channel(mjm, name, local, cotangents, gradients[name], left_out) for name in channels
+      compare_channel(
+        mjm, name, local, cotangents, gradients[name], left_out, oracle.channel_scale(name)
+      )
+      for name in channels
     ),
     states=tuple(
       _state_result(state, here, error)
@@ -157,7 +160,7 @@ class _Engine:
   def gradients(
     self, cotangents: Cotangents, channels: Sequence[str]
   ) -> tuple["StepGradient", dict[str, np.ndarray]]:
-    """Next states, and gradients by channel, shape [ncotangents, nstates, n]; qpos tangent."""
+    """Next states, and gradients by channel, shape [cotangent, nstates, n]; qpos tangent."""
     from mjgrad._src.linearize import step_gradient
 
     inputs = {name: self._stack(name) for name in Point.__dataclass_fields__}

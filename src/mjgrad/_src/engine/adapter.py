@@ -18,11 +18,22 @@ from mujoco_warp._src.math import quat_to_vel as quat_to_vel
 from mujoco_warp._src.types import ConstraintType as ConstraintType
 from mujoco_warp._src.types import vec5 as vec5
 from mujoco_warp._src.types import vec10 as vec10
+from mujoco_warp._src.types import vec12 as vec12
 from mujoco_warp._src.util_misc import dof_damping_total as dof_damping_total
 
 make_data = mjw.make_data
 put_model = mjw.put_model
-step = mjw.step
+
+
+def step(m: mjw.Model, d: mjw.Data) -> None:
+  """`mujoco_warp.step` as a function of the state alone.
+
+  Connect and weld rows contain velocity products, for which the engine reads `cvel` and `cdof_dot`
+  of the previous call; where a model has such rows, they are refreshed first.
+  """
+  if m.eq_connect_adr.size or m.eq_wld_adr.size:
+    kinematics(m, d)
+  mjw.step(m, d)
 
 
 def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
@@ -34,9 +45,9 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
   mjw.kinematics(m, d)
   mjw.com_pos(m, d)
   mjw.crb(m, d)
+  mjw.com_vel(m, d)
   mjw.collision(m, d)
   mjw.make_constraint(m, d)
-  mjw.com_vel(m, d)
 
 
 def kinematics(m: mjw.Model, d: mjw.Data) -> None:
@@ -44,6 +55,12 @@ def kinematics(m: mjw.Model, d: mjw.Data) -> None:
   mjw.kinematics(m, d)
   mjw.com_pos(m, d)
   mjw.com_vel(m, d)
+
+
+def sensors(m: mjw.Model, d: mjw.Data) -> None:
+  """Computes the position and velocity sensors in `d.sensordata`, after `kinematics`."""
+  mjw.sensor_pos(m, d)
+  mjw.sensor_vel(m, d)
 
 
 def silence_overflow(m: mjw.Model) -> None:

@@ -16,6 +16,11 @@ _IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
 _SOLVERS = [int(mujoco.mjtSolver.mjSOL_NEWTON), int(mujoco.mjtSolver.mjSOL_CG)]
 _GAINS = [int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE)]
 _BIASES = [int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)]
+_EQUALITIES = [
+  int(mujoco.mjtEq.mjEQ_CONNECT),
+  int(mujoco.mjtEq.mjEQ_WELD),
+  int(mujoco.mjtEq.mjEQ_JOINT),
+]
 _JOINT_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_JOINT)
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
 _SCALAR_JOINTS = [int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)]
@@ -73,7 +78,11 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.append("option density, viscosity: fluid forces are not differentiated")
 
   add(_OBJECT.mjOBJ_TENDON, ~_inert_tendons(mjm), "tendon forces are not differentiated")
-  add(_OBJECT.mjOBJ_EQUALITY, np.ones(mjm.neq), "equality constraints are not differentiated")
+  add(
+    _OBJECT.mjOBJ_EQUALITY,
+    ~np.isin(mjm.eq_type, _EQUALITIES),
+    "only connect, weld and joint equalities are differentiated",
+  )
   add(_OBJECT.mjOBJ_FLEX, np.ones(mjm.nflex), "flexes are not differentiated")
   add(_OBJECT.mjOBJ_PLUGIN, np.ones(mjm.nplugin), "plugins are not differentiated")
   add(_OBJECT.mjOBJ_BODY, mjm.body_gravcomp != 0, "gravity compensation is not differentiated")

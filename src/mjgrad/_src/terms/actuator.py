@@ -296,9 +296,13 @@ def _actuator_vjp(
   grad_biasprm = -moment_lam * adj_biasprm
 
   if implicit:
-    a_d = qacc_in[worldid, dofadr] + delta_in[worldid, dofadr]
-    weight = opt_timestep[worldid % opt_timestep.shape[0]] * gear[0] * gear[0]
-    weight *= mu_in[worldid, dofadr] * a_d * dof_free[worldid, dofadr]
+    moment_mu = float(0.0)
+    moment_a = float(0.0)
+    for i in range(n):
+      a_d = qacc_in[worldid, dofadr + i] + delta_in[worldid, dofadr + i]
+      moment_mu += gear[i] * mu_in[worldid, dofadr + i] * dof_free[worldid, dofadr + i]
+      moment_a += gear[i] * a_d
+    weight = opt_timestep[worldid % opt_timestep.shape[0]] * moment_mu * moment_a
     slope_u, slope_gainprm, slope_biasprm, _sg, _sb = wp.grad(force_slope)(
       ctrl_in[worldid, actid], gainprm, biasprm, affine_gain, affine_bias
     )

@@ -1,0 +1,107 @@
+"""The adjoint of a frame that is attached to a body: its pose, velocity and acceleration.
+
+A material point at `offset` from the reference point of its body, on a body with twists V, Lam and
+A = T^ACC + T^BIAS, has
+
+    u = V_lin + w x offset,    ul = Lam_lin + wl x offset,    acc = A_lin + al x offset + w x u
+
+with angular parts w, wl, al; acc is the acceleration that an observer at rest sees. Given
+cotangents of the point, of u, ul and acc (forces) and of the rotation, w, wl and al (torques), the
+wrenches on the body follow by the chain rule, with two things to add that `adjoint/sweep.py` asks
+for: the twists count as attached to the body, P' = P + sum_w T^w x* F^w, and what A inherits from V
+through the joints further out, V x* F^BIAS, goes to the slot of V.
+
+Source: docs/derivation.md, "The sweep".
+"""
+
+import warp as wp
+
+from mjgrad._src.adjoint.twists import ACC
+from mjgrad._src.adjoint.twists import BIAS
+from mjgrad._src.adjoint.twists import LAM
+from mjgrad._src.adjoint.twists import POSE
+from mjgrad._src.adjoint.twists import V
+from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import velocity_at
+from mjgrad._src.spatial import wrench_at
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.struct
+class FrameState:
+  """Motion of an attached frame, in the world's axes.
+
+  Attributes:
+    offset: point relative to the reference point of the tree [m]
+    vel: linear velocity along v [m/s]
+    lam: linear velocity along lam
+    acc: acceleration along a with velocity products, gravity subtracted [m/s^2]
+    v, l, a: twists along v, lam, and a with velocity products
+  """
+
+  offset: wp.vec3
+  vel: wp.vec3
+  lam: wp.vec3
+  acc: wp.vec3
+  v: wp.spatial_vector
+  l: wp.spatial_vector
+  a: wp.spatial_vector
+
+
+@wp.struct
+class FrameAdjoint:
+  """Cotangents of an attached frame: forces for the point, torques for the rotation."""
+
+  pos: wp.vec3
+  vel: wp.vec3
+  lam: wp.vec3
+  acc: wp.vec3
+  rot: wp.vec3
+  rot_vel: wp.vec3
+  rot_lam: wp.vec3
+  rot_acc: wp.vec3
+
+
+@wp.func
+def frame_state(
+  twist: wp.array3d[wp.spatial_vector], worldid: int, row: int, offset: wp.vec3
+) -> FrameState:
+  """Motion of a point at `offset`, on the body whose chain ends at twist row `row`."""
+  state = FrameState()
+  state.offset = offset
+  state.v = twist[worldid, row, V]
+  state.l = twist[worldid, row, LAM]
+  state.a = twist[worldid, row, ACC] + twist[worldid, row, BIAS]
+  state.vel = velocity_at(state.v, offset)
+  state.lam = velocity_at(state.l, offset)
+  state.acc = velocity_at(state.a, offset) + wp.cross(wp.spatial_top(state.v), state.vel)
+  return state
+
+
+@wp.func
+def add_frame(
+  worldid: int,
+  bodyid: int,
+  state: FrameState,
+  adj: FrameAdjoint,
+  wrench_out: wp.array3d[wp.spatial_vector],
+):
+  """Adds the wrenches of an attached frame's cotangents to its body."""
+  w = wp.spatial_top(state.v)
+  f_vel = adj.vel + wp.cross(adj.acc, w)
+  f_v = wrench_at(f_vel, adj.rot_vel + wp.cross(state.vel, adj.acc), state.offset)
+  f_l = wrench_at(adj.lam, adj.rot_lam, state.offset)
+  f_a = wrench_at(adj.acc, adj.rot_acc, state.offset)
+
+  point = adj.pos + wp.cross(f_vel, w)
+  point += wp.cross(adj.lam, wp.spatial_top(state.l))
+  point += wp.cross(adj.acc, wp.spatial_top(state.a))
+  pose = wrench_at(point, adj.rot, state.offset)
+  pose += cross_force(state.v, f_v) + cross_force(state.l, f_l) + cross_force(state.a, f_a)
+
+  wp.atomic_add(wrench_out, worldid, bodyid, V, f_v + cross_force(state.v, f_a))
+  wp.atomic_add(wrench_out, worldid, bodyid, LAM, f_l)
+  wp.atomic_add(wrench_out, worldid, bodyid, ACC, f_a)
+  wp.atomic_add(wrench_out, worldid, bodyid, BIAS, f_a)
+  wp.atomic_add(wrench_out, worldid, bodyid, POSE, pose)

@@ -1,0 +1,36 @@
+"""Capture of launches as a graph that replays them without Python, on CPU and on CUDA."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+
+import warp as wp
+
+
+def capture(body: Callable[[], None], device: wp.Device, mutable: Iterable[wp.array]) -> wp.Graph:
+  """Captures `body` after one eager run, which loads kernel modules.
+
+  Args:
+    body: launches kernels, copies and fills; allocates nothing that outlives it.
+    device: where it runs.
+    mutable: arrays whose present values the eager run must not change.
+
+  Returns:
+    A graph for `wp.capture_launch`.
+  """
+  saved = [(array, wp.clone(array)) for array in mutable]
+  with wp.ScopedDevice(device), _capture_stream(device):
+    body()
+    with wp.ScopedCapture(device=device, force_module_load=False) as captured:
+      body()
+  for array, value in saved:
+    wp.copy(array, value)
+  return captured.graph
+
+
+@contextlib.contextmanager
+def _capture_stream(device: wp.Device):
+  """A stream that can be captured; the caller's may be the default stream, which cannot."""
+  wp.synchronize_device(device)
+  with wp.ScopedStream(wp.Stream(device)) if device.is_cuda else contextlib.nullcontext():
+    yield
+  wp.synchronize_device(device)

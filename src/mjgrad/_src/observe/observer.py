@@ -1,0 +1,171 @@
+"""Captured graphs of kinematic quantities and of their vector-Jacobian products.
+
+An `Observer` belongs to one choice of quantities. The forward graph runs the engine's kinematics
+(and its sensors); the backward graph repeats it at the saved state, turns every cotangent into
+wrenches on bodies, and sweeps the tree once:
+
+    (adj_xpos, ..., adj_sensordata)  ->  P, F^V  ->  adj_qpos, adj_qvel  ->  ambient adj_qpos
+"""
+
+import functools
+
+import mujoco_warp as mjw
+import numpy as np
+import warp as wp
+
+from mjgrad._src import graphs
+from mjgrad._src.adjoint import sweep
+from mjgrad._src.adjoint import twists
+from mjgrad._src.adjoint.workspace import Tree
+from mjgrad._src.engine import adapter
+from mjgrad._src.engine import parameters
+from mjgrad._src.errors import InvalidInput
+from mjgrad._src.integrators import coordinates
+from mjgrad._src.observe import quantities
+from mjgrad._src.observe import sensors
+
+QUANTITIES = {
+  "xpos": "positions of body frames [m], [nworld, nbody, 3]",
+  "xquat": "orientations of body frames, [nworld, nbody, 4]",
+  "xmat": "orientations of body frames, [nworld, nbody, 3, 3]",
+  "xipos": "centres of mass of bodies [m], [nworld, nbody, 3]",
+  "geom_xpos": "positions of geoms [m], [nworld, ngeom, 3]",
+  "geom_xmat": "orientations of geoms, [nworld, ngeom, 3, 3]",
+  "site_xpos": "positions of sites [m], [nworld, nsite, 3]",
+  "site_xmat": "orientations of sites, [nworld, nsite, 3, 3]",
+  "subtree_com": "centres of mass of subtrees [m], [nworld, nbody, 3]",
+  "cvel": "body twists (rad/s, then m/s) about the subtree_com of the body's root, "
+  "[nworld, nbody, 6]",
+  "sensordata": "sensors, in the order and with the units of the model, [nworld, nsensordata]",
+}
+"""What can be observed; names, units and shapes are MuJoCo's."""
+
+RELEVANT = ("body_mass",)
+"""Parameters that a quantity depends on; the gradient in all others is zero."""
+
+
+def check_names(names: tuple[str, ...]) -> None:
+  """Raises `InvalidInput` for names that are not quantities."""
+  unknown = [repr(name) for name in names if name not in QUANTITIES]
+  if unknown:
+    raise InvalidInput(f"cannot observe {', '.join(unknown)}; choose from {', '.join(QUANTITIES)}.")
+
+
+class Observer:
+  """Graphs of one choice of quantities.
+
+  Args:
+    sim: the simulator; only its arrays are kept, not the simulator itself.
+    names: quantities, each at most once.
+    requested: parameters among `RELEVANT` that are given per call, and whether each is per world.
+
+  Raises:
+    InvalidInput: an unknown name.
+    UnsupportedFeature: sensordata of a model with a sensor that has no gradient; names them all.
+  """
+
+  def __init__(self, sim, names: tuple[str, ...], requested: dict[str, bool]):
+    check_names(names)
+    if "sensordata" in names:
+      sensors.check_sensors(sim.mjm)
+    self.names, self.requested = names, requested
+    self.mjm, self.data, self.tree, self.device = sim.mjm, sim.data, sim.tree, sim.device
+    self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, requested)
+    self.outputs = {name: getattr(self.data, name) for name in names}
+    self._graphs: dict[str, wp.Graph] = {}
+
+  @functools.cached_property
+  def work(self) -> "Work":
+    return Work(self)
+
+  def forward(self) -> None:
+    """Fills `outputs` from `data.qpos`, `data.qvel`, `data.time` and `buffers`."""
+    self._replay("forward", self._forward)
+
+  def backward(self) -> None:
+    """Fills the results in `work` from `work.adj`, at the same state in `data`."""
+    self._replay("backward", self._backward)
+
+  def _forward(self) -> None:
+    parameters.update_followers(self.model, self.buffers)
+    adapter.kinematics(self.model, self.data)
+    if "sensordata" in self.names:
+      adapter.sensors(self.model, self.data)
+
+  def _backward(self) -> None:
+    work = self.work
+    self._forward()
+    work.adj_qpos.zero_()
+    work.adj_qvel.zero_()
+    work.adj_body_mass.zero_()
+    twists.launch(work)
+    quantities.body_vjp(work)
+    quantities.attached_vjp(work)
+    quantities.cvel_vjp(work)
+    sensors.vjp(work)
+    quantities.subtree_vjp(work)
+    sweep.launch(work)
+    tape_qpos = self.data.qpos.reshape((1, *self.data.qpos.shape))
+    coordinates.to_ambient(self.model, tape_qpos, 0, work.adj_qpos, work.adj_qpos_ambient)
+
+  def _replay(self, name: str, body) -> None:
+    if name not in self._graphs:
+      self._graphs[name] = graphs.capture(body, self.device, mutable=())
+    wp.capture_launch(self._graphs[name])
+
+
+class Work:
+  """Arrays of the backward pass.
+
+  Attributes:
+    adj: cotangents by quantity, in the type and shape of the quantity; empty if not observed
+    subtree_linvel: velocity of every subtree's centre of mass [m/s] where a sensor reads it, else
+      zero, shape [nworld, nbody]
+    adj_com: cotangent of every subtree's centre of mass [1/m], shape [nworld, nbody]
+    adj_com_velocity: cotangent of its velocity [s/m], shape [nworld, nbody]
+    adj_qpos: result in the tangent space, shape [nworld, nv]
+    adj_qpos_ambient: result in the coordinates of qpos, shape [nworld, nq]
+    adj_qvel: result, shape [nworld, nv]
+    adj_body_mass: result, shape [1 or nworld, nbody]; empty if not requested
+    clip_bound: see `sensors.clip_bounds`; None if no sensor has a cutoff
+    wrench: slots V and POSE are used, the others stay zero, shape [nworld, nbody, NWRENCH]
+    twist: shape [nworld, nv + 1, NTWIST]; only V matters where the other wrenches are zero
+  """
+
+  def __init__(self, observer: Observer):
+    mjm = observer.mjm
+    self.model: mjw.Model = observer.model
+    self.data: mjw.Data = observer.data
+    self.tree: Tree = observer.tree
+    nworld, nbody, nv = self.data.nworld, self.model.nbody, self.model.nv
+    requested = observer.requested
+
+    def zeros(*shape: int, dtype: type = float) -> wp.array:
+      return wp.zeros(shape, dtype=dtype, device=observer.device)
+
+    self.adj = {}
+    for name in QUANTITIES:
+      primal = getattr(self.data, name)
+      shape = primal.shape if name in observer.names else (0,) * primal.ndim
+      self.adj[name] = zeros(*shape, dtype=primal.dtype)
+    bound = sensors.clip_bounds(mjm) if "sensordata" in observer.names else np.zeros(0)
+    self.clip_bound = None
+    if np.isfinite(bound).any():
+      self.clip_bound = wp.array(bound, dtype=float, device=observer.device)
+
+    self.subtree_linvel = zeros(nworld, nbody, dtype=wp.vec3)
+    if "sensordata" in observer.names:
+      self.subtree_linvel = self.data.subtree_linvel
+    self.adj_com = zeros(nworld, nbody, dtype=wp.vec3)
+    self.adj_com_velocity = zeros(nworld, nbody, dtype=wp.vec3)
+    self.adj_qpos = zeros(nworld, nv)
+    self.adj_qvel = zeros(nworld, nv)
+    self.adj_qpos_ambient = zeros(nworld, mjm.nq)
+    rows = (nworld if requested["body_mass"] else 1) if "body_mass" in requested else 0
+    self.adj_body_mass = zeros(rows, nbody)
+
+    self.gravity_enabled = False
+    self.qacc = self.lam = self.mu = self.delta = zeros(nworld, nv)
+    self.twist = zeros(nworld, nv + 1, twists.NTWIST, dtype=wp.spatial_vector)
+    self.wrench = zeros(nworld, nbody, twists.NWRENCH, dtype=wp.spatial_vector)
+    self.subtree_wrench = wp.zeros_like(self.wrench)

@@ -1,0 +1,335 @@
+"""Connect and weld equalities between two bodies or two sites.
+
+Both hold the point pos1 of body 1 at pos2 of body 2; a weld also holds their relative rotation.
+With x = pos1 - pos2 and rotation error e = s vec(conj(q2) q1), s the torque scale,
+
+    phi = D_t lam . (x'' + b x' + k d x)  +  D_r e_lam . (e'' + b e' + k d e),    d = d(|(x, e)|)
+
+x', e' are the rates along v, x_lam, e_lam along lam, and x'', e'' the true second derivatives, which
+contain the velocity products: MuJoCo subtracts Jdot v from aref. With w1, w2 the angular velocities,
+
+    e'  = s/2 vec(conj(q2) (w1 - w2) q1)
+    e'' = s/2 vec(conj(q2) (al1 - al2) q1 + conj(q2') (w1 - w2) q1 + conj(q2) (w1 - w2) q1')
+
+Held fixed: `body_invweight0`.
+
+Source: MuJoCo documentation, XML reference, "equality/connect", "equality/weld"; Computation,
+"Constraint model".
+"""
+
+import mujoco
+import warp as wp
+
+from mjgrad._src.adjoint.attach import FrameAdjoint
+from mjgrad._src.adjoint.attach import FrameState
+from mjgrad._src.adjoint.attach import add_frame
+from mjgrad._src.adjoint.attach import frame_state
+from mjgrad._src.engine.adapter import mul_quat
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.engine.adapter import vec12
+from mjgrad._src.terms.impedance import damping
+from mjgrad._src.terms.impedance import impedance
+from mjgrad._src.terms.impedance import inverse_regularizer
+from mjgrad._src.terms.impedance import stiffness
+
+wp.set_module_options({"enable_backward": False})
+
+SITE = wp.constant(int(mujoco.mjtObj.mjOBJ_SITE))
+WELD = wp.constant(int(mujoco.mjtEq.mjEQ_WELD))
+
+
+@wp.func
+def _conj(q: wp.quat) -> wp.quat:
+  return wp.quat(q[0], -q[1], -q[2], -q[3])
+
+
+@wp.func
+def _sandwich(q2: wp.quat, w: wp.vec3, q1: wp.quat) -> wp.vec3:
+  """vec(conj(q2) (0, w) q1) / 2."""
+  product = mul_quat(mul_quat(_conj(q2), wp.quat(0.0, w[0], w[1], w[2])), q1)
+  return 0.5 * wp.vec3(product[1], product[2], product[3])
+
+
+@wp.func
+def _rate(w: wp.vec3, q: wp.quat) -> wp.quat:
+  """Time derivative of q when it turns with angular velocity w."""
+  return mul_quat(wp.quat(0.0, w[0], w[1], w[2]), q) * 0.5
+
+
+@wp.func
+def rotation_error(q1: wp.quat, q2: wp.quat) -> wp.vec3:
+  """vec(conj(q2) q1)."""
+  product = mul_quat(_conj(q2), q1)
+  return wp.vec3(product[1], product[2], product[3])
+
+
+@wp.func
+def connect_term(
+  x: wp.vec3,
+  vel: wp.vec3,
+  acc: wp.vec3,
+  lam: wp.vec3,
+  violation: float,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """phi of three equality rows that share the impedance of `violation`."""
+  imp = impedance(solimp, violation)
+  b = damping(solref, solimp, timestep, disableflags)
+  k = stiffness(solref, solimp, timestep, disableflags)
+  return inverse_regularizer(invweight, imp) * wp.dot(lam, acc + b * vel + k * imp * x)
+
+
+@wp.func
+def weld_term(
+  x: wp.vec3,
+  vel: wp.vec3,
+  acc: wp.vec3,
+  lam: wp.vec3,
+  q1: wp.quat,
+  q2: wp.quat,
+  w1: wp.vec3,
+  w2: wp.vec3,
+  angular_acc: wp.vec3,
+  angular_lam: wp.vec3,
+  scale: float,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: wp.vec2,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """phi of the six rows of a weld; angular_acc and angular_lam are of body 1 minus body 2."""
+  e = scale * rotation_error(q1, q2)
+  e_vel = scale * _sandwich(q2, w1 - w2, q1)
+  e_lam = scale * _sandwich(q2, angular_lam, q1)
+  e_acc = _sandwich(q2, angular_acc, q1)
+  e_acc = e_acc + _sandwich(_rate(w2, q2), w1 - w2, q1)
+  e_acc = scale * (e_acc + _sandwich(q2, w1 - w2, _rate(w1, q1)))
+  violation = wp.sqrt(wp.dot(x, x) + wp.dot(e, e) + 1.0e-30)
+  value = connect_term(
+    x, vel, acc, lam, violation, solref, solimp, invweight[0], timestep, disableflags
+  )
+  return value + connect_term(
+    e, e_vel, e_acc, e_lam, violation, solref, solimp, invweight[1], timestep, disableflags
+  )
+
+
+@wp.func
+def point_weld_term(
+  x: wp.vec3,
+  vel: wp.vec3,
+  acc: wp.vec3,
+  lam: wp.vec3,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """phi of the three rows of a connect."""
+  violation = wp.sqrt(wp.dot(x, x) + 1.0e-30)
+  return connect_term(
+    x, vel, acc, lam, violation, solref, solimp, invweight, timestep, disableflags
+  )
+
+
+@wp.func
+def _torque(q: wp.quat, adj: wp.quat) -> wp.vec3:
+  """Torque that a cotangent of a body's quaternion exerts on the body."""
+  product = mul_quat(adj, _conj(q))
+  return 0.5 * wp.vec3(product[1], product[2], product[3])
+
+
+@wp.kernel
+def _body_equality_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  opt_disableflags: int,
+  body_rootid: wp.array[int],
+  body_weldid: wp.array[int],
+  body_invweight0: wp.array2d[wp.vec2],
+  site_bodyid: wp.array[int],
+  site_quat: wp.array2d[wp.quat],
+  eq_type: wp.array[int],
+  eq_obj1id: wp.array[int],
+  eq_obj2id: wp.array[int],
+  eq_objtype: wp.array[int],
+  eq_solref: wp.array2d[wp.vec2],
+  eq_solimp: wp.array2d[vec5],
+  eq_data: wp.array2d[vec12],
+  # Data in:
+  eq_active_in: wp.array2d[bool],
+  xpos_in: wp.array2d[wp.vec3],
+  xquat_in: wp.array2d[wp.quat],
+  xmat_in: wp.array2d[wp.mat33],
+  site_xpos_in: wp.array2d[wp.vec3],
+  subtree_com_in: wp.array2d[wp.vec3],
+  # In:
+  sparse: bool,
+  body_equality: wp.array[int],
+  body_lastdof: wp.array[int],
+  twist_in: wp.array3d[wp.spatial_vector],
+  # Adjoint out (+=):
+  wrench_out: wp.array3d[wp.spatial_vector],
+):
+  worldid, adr = wp.tid()
+  eqid = body_equality[adr]
+  if not eq_active_in[worldid, eqid]:
+    return
+  weld = eq_type[eqid] == WELD
+  data = eq_data[worldid % eq_data.shape[0], eqid]
+  body1 = eq_obj1id[eqid]
+  body2 = eq_obj2id[eqid]
+  if eq_objtype[eqid] == SITE:
+    site1 = body1
+    site2 = body2
+    body1 = site_bodyid[site1]
+    body2 = site_bodyid[site2]
+    pos1 = site_xpos_in[worldid, site1]
+    pos2 = site_xpos_in[worldid, site2]
+    site_row = worldid % site_quat.shape[0]
+    q1 = mul_quat(xquat_in[worldid, body1], site_quat[site_row, site1])
+    q2 = mul_quat(xquat_in[worldid, body2], site_quat[site_row, site2])
+  else:
+    anchor1 = wp.vec3(data[0], data[1], data[2])
+    anchor2 = wp.vec3(data[3], data[4], data[5])
+    q1 = xquat_in[worldid, body1]
+    if weld:
+      anchor1 = wp.vec3(data[3], data[4], data[5])
+      anchor2 = wp.vec3(data[0], data[1], data[2])
+      q1 = mul_quat(q1, wp.quat(data[6], data[7], data[8], data[9]))
+    pos1 = xpos_in[worldid, body1] + xmat_in[worldid, body1] @ anchor1
+    pos2 = xpos_in[worldid, body2] + xmat_in[worldid, body2] @ anchor2
+    q2 = xquat_in[worldid, body2]
+
+  frame1 = frame_state(
+    twist_in,
+    worldid,
+    body_lastdof[body1] + 1,
+    pos1 - subtree_com_in[worldid, body_rootid[body1]],
+  )
+  frame2 = frame_state(
+    twist_in,
+    worldid,
+    body_lastdof[body2] + 1,
+    pos2 - subtree_com_in[worldid, body_rootid[body2]],
+  )
+  weight1 = body1
+  weight2 = body2
+  if sparse:
+    weight1 = body_weldid[body1]
+    weight2 = body_weldid[body2]
+  weight_row = worldid % body_invweight0.shape[0]
+  invweight = body_invweight0[weight_row, weight1] + body_invweight0[weight_row, weight2]
+  solref = eq_solref[worldid % eq_solref.shape[0], eqid]
+  solimp = eq_solimp[worldid % eq_solimp.shape[0], eqid]
+  timestep = opt_timestep[worldid % opt_timestep.shape[0]]
+
+  x = pos1 - pos2
+  vel = frame1.vel - frame2.vel
+  acc = frame1.acc - frame2.acc
+  lam = frame1.lam - frame2.lam
+  adj1 = FrameAdjoint()
+  adj2 = FrameAdjoint()
+  if weld:
+    w1 = wp.spatial_top(frame1.v)
+    w2 = wp.spatial_top(frame2.v)
+    (
+      adj_x,
+      adj_vel,
+      adj_acc,
+      adj_lam,
+      adj_q1,
+      adj_q2,
+      adj_w1,
+      adj_w2,
+      adj_angular_acc,
+      adj_angular_lam,
+      _scale,
+      _solref,
+      _solimp,
+      _invweights,
+      _timestep,
+      _flags,
+    ) = wp.grad(weld_term)(
+      x,
+      vel,
+      acc,
+      lam,
+      q1,
+      q2,
+      w1,
+      w2,
+      wp.spatial_top(frame1.a) - wp.spatial_top(frame2.a),
+      wp.spatial_top(frame1.l) - wp.spatial_top(frame2.l),
+      data[10],
+      solref,
+      solimp,
+      invweight,
+      timestep,
+      opt_disableflags,
+    )
+    adj1.rot = _torque(q1, adj_q1)
+    adj2.rot = _torque(q2, adj_q2)
+    adj1.rot_vel = adj_w1
+    adj2.rot_vel = adj_w2
+    adj1.rot_acc = adj_angular_acc
+    adj2.rot_acc = -adj_angular_acc
+    adj1.rot_lam = adj_angular_lam
+    adj2.rot_lam = -adj_angular_lam
+  else:
+    adj_x, adj_vel, adj_acc, adj_lam, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+      point_weld_term
+    )(x, vel, acc, lam, solref, solimp, invweight[0], timestep, opt_disableflags)
+  adj1.pos = adj_x
+  adj2.pos = -adj_x
+  adj1.vel = adj_vel
+  adj2.vel = -adj_vel
+  adj1.acc = adj_acc
+  adj2.acc = -adj_acc
+  adj1.lam = adj_lam
+  adj2.lam = -adj_lam
+  add_frame(worldid, body1, frame1, adj1, wrench_out)
+  add_frame(worldid, body2, frame2, adj2, wrench_out)
+
+
+def vjp(work) -> None:
+  """Adds the wrenches of the active connect and weld equalities."""
+  m, d = work.model, work.data
+  if not work.equality_enabled or work.tree.body_equality.size == 0:
+    return
+  wp.launch(
+    _body_equality_vjp,
+    dim=(d.nworld, work.tree.body_equality.size),
+    inputs=[
+      m.opt.timestep,
+      m.opt.disableflags,
+      m.body_rootid,
+      m.body_weldid,
+      m.body_invweight0,
+      m.site_bodyid,
+      m.site_quat,
+      m.eq_type,
+      m.eq_obj1id,
+      m.eq_obj2id,
+      m.eq_objtype,
+      m.eq_solref,
+      m.eq_solimp,
+      m.eq_data,
+      d.eq_active,
+      d.xpos,
+      d.xquat,
+      d.xmat,
+      d.site_xpos,
+      d.subtree_com,
+      m.is_sparse,
+      work.tree.body_equality,
+      work.tree.body_lastdof,
+      work.twist,
+      work.wrench,
+    ],
+  )

@@ -1,0 +1,184 @@
+"""Joint equalities: q1 - q1_0 = p(q2 - q2_0), p a quartic.
+
+    phi = z D y,    r = q1 - q1_0 - p,    y = J a + b J v + k d(r) r,    z = J lam
+
+with J = (1, -p'). With one joint, p is its constant.
+
+Held fixed: `dof_invweight0`.
+
+Source: MuJoCo documentation, XML reference, "equality/joint"; Computation, "Constraint model".
+"""
+
+import warp as wp
+
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.engine.adapter import vec12
+from mjgrad._src.terms.impedance import damping
+from mjgrad._src.terms.impedance import impedance
+from mjgrad._src.terms.impedance import inverse_regularizer
+from mjgrad._src.terms.impedance import stiffness
+
+wp.set_module_options({"enable_backward": False})
+
+JointMotion = wp.types.vector(length=4, dtype=wp.float32)
+"""Displacement from the reference, and rates along v, a and lam, of one joint."""
+
+
+@wp.func
+def equality_row(
+  r: float,
+  vel: float,
+  acc: float,
+  lam: float,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """phi of one equality row with violation r."""
+  imp = impedance(solimp, r)
+  y = acc + damping(solref, solimp, timestep, disableflags) * vel
+  y = y + stiffness(solref, solimp, timestep, disableflags) * imp * r
+  return lam * inverse_regularizer(invweight, imp) * y
+
+
+@wp.func
+def joint_equality_term(
+  joint1: JointMotion,
+  joint2: JointMotion,
+  data: vec12,
+  coupled: bool,
+  solref: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """phi of a joint equality; `joint2` counts only if `coupled`."""
+  x = joint2[0]
+  p = data[0]
+  slope = float(0.0)
+  if coupled:
+    p = data[0] + x * (data[1] + x * (data[2] + x * (data[3] + x * data[4])))
+    slope = data[1] + x * (2.0 * data[2] + x * (3.0 * data[3] + x * 4.0 * data[4]))
+  return equality_row(
+    joint1[0] - p,
+    joint1[1] - slope * joint2[1],
+    joint1[2] - slope * joint2[2],
+    joint1[3] - slope * joint2[3],
+    solref,
+    solimp,
+    invweight,
+    timestep,
+    disableflags,
+  )
+
+
+@wp.kernel
+def _joint_equality_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  opt_disableflags: int,
+  qpos0: wp.array2d[float],
+  jnt_qposadr: wp.array[int],
+  jnt_dofadr: wp.array[int],
+  dof_invweight0: wp.array2d[float],
+  eq_obj1id: wp.array[int],
+  eq_obj2id: wp.array[int],
+  eq_solref: wp.array2d[wp.vec2],
+  eq_solimp: wp.array2d[vec5],
+  eq_data: wp.array2d[vec12],
+  eq_jnt_adr: wp.array[int],
+  # Data in:
+  qpos_in: wp.array2d[float],
+  qvel_in: wp.array2d[float],
+  qacc_in: wp.array2d[float],
+  eq_active_in: wp.array2d[bool],
+  # In:
+  lam_in: wp.array2d[float],
+  # Adjoint out (+=):
+  adj_qpos_out: wp.array2d[float],
+  adj_qvel_out: wp.array2d[float],
+):
+  worldid, adr = wp.tid()
+  eqid = eq_jnt_adr[adr]
+  if not eq_active_in[worldid, eqid]:
+    return
+  jnt1 = eq_obj1id[eqid]
+  jnt2 = eq_obj2id[eqid]
+  row0 = worldid % qpos0.shape[0]
+  weight_row = worldid % dof_invweight0.shape[0]
+  dof1 = jnt_dofadr[jnt1]
+  q1 = jnt_qposadr[jnt1]
+  joint1 = JointMotion(
+    qpos_in[worldid, q1] - qpos0[row0, q1],
+    qvel_in[worldid, dof1],
+    qacc_in[worldid, dof1],
+    lam_in[worldid, dof1],
+  )
+  invweight = dof_invweight0[weight_row, dof1]
+  coupled = jnt2 >= 0
+  joint2 = JointMotion()
+  dof2 = int(0)
+  if coupled:
+    dof2 = jnt_dofadr[jnt2]
+    q2 = jnt_qposadr[jnt2]
+    joint2 = JointMotion(
+      qpos_in[worldid, q2] - qpos0[row0, q2],
+      qvel_in[worldid, dof2],
+      qacc_in[worldid, dof2],
+      lam_in[worldid, dof2],
+    )
+    invweight += dof_invweight0[weight_row, dof2]
+
+  adj1, adj2, _data, _coupled, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+    joint_equality_term
+  )(
+    joint1,
+    joint2,
+    eq_data[worldid % eq_data.shape[0], eqid],
+    coupled,
+    eq_solref[worldid % eq_solref.shape[0], eqid],
+    eq_solimp[worldid % eq_solimp.shape[0], eqid],
+    invweight,
+    opt_timestep[worldid % opt_timestep.shape[0]],
+    opt_disableflags,
+  )
+  wp.atomic_add(adj_qpos_out, worldid, dof1, adj1[0])
+  wp.atomic_add(adj_qvel_out, worldid, dof1, adj1[1])
+  if coupled:
+    wp.atomic_add(adj_qpos_out, worldid, dof2, adj2[0])
+    wp.atomic_add(adj_qvel_out, worldid, dof2, adj2[1])
+
+
+def vjp(work) -> None:
+  """Adds the gradients of the active joint equalities."""
+  m, d = work.model, work.data
+  if not work.equality_enabled or m.eq_jnt_adr.size == 0:
+    return
+  wp.launch(
+    _joint_equality_vjp,
+    dim=(d.nworld, m.eq_jnt_adr.size),
+    inputs=[
+      m.opt.timestep,
+      m.opt.disableflags,
+      m.qpos0,
+      m.jnt_qposadr,
+      m.jnt_dofadr,
+      m.dof_invweight0,
+      m.eq_obj1id,
+      m.eq_obj2id,
+      m.eq_solref,
+      m.eq_solimp,
+      m.eq_data,
+      m.eq_jnt_adr,
+      d.qpos,
+      d.qvel,
+      work.qacc,
+      d.eq_active,
+      work.lam,
+      work.adj_qpos,
+      work.adj_qvel,
+    ],
+  )

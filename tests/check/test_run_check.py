@@ -1,0 +1,95 @@
+"""The whole check, engine included, on small models; larger models are in the step tests."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from mjgrad._src import linearize
+from mjgrad._src.check import command
+from mjgrad._src.check.runner import PARAMETERS
+from tests import models
+from tests import oracles
+
+
+def test_cartpole_passes(device):
+  result = oracles.run_check(models.cartpole(), nstates=8, device=device)
+  assert result.passed, result.to_text()
+  assert {c.channel for c in result.channels} == {*oracles.STATE_CHANNELS, *PARAMETERS}
+  assert result.differing == ()
+  assert result.channel("qpos").worst < 1e-4
+
+
+@pytest.mark.parametrize("channel", ["qpos", "ctrl", "body_mass"])
+def test_wrong_engine_fails_in_the_wrong_channel(monkeypatch, device, channel):
+  """Five per cent off in one channel."""
+  right = linearize.step_gradient
+
+  def wrong(*args, **kwargs):
+    out = right(*args, **kwargs)
+    out.grad[channel] = 1.05 * out.grad[channel]
+    return out
+
+  monkeypatch.setattr(linearize, "step_gradient", wrong)
+  result = oracles.run_check(models.cartpole(), nstates=8, params=("body_mass",), device=device)
+  assert [c.channel for c in result.channels if not c.passed] == [channel]
+
+
+def test_engine_that_steps_elsewhere_is_not_compared(monkeypatch, device):
+  right = linearize.step_gradient
+
+  def elsewhere(*args, **kwargs):
+    out = right(*args, **kwargs)
+    out.qacc[3] *= 1.5
+    return out
+
+  monkeypatch.setattr(linearize, "step_gradient", elsewhere)
+  result = oracles.run_check(models.cartpole(), nstates=8, params=(), device=device)
+  assert result.differing == (3,)
+  assert all(3 not in c.compared for c in result.channels)
+
+
+def test_given_states_are_used(device):
+  mjm = models.load(models.scene("plane", "sphere"))
+  states = [s for s in oracles.sample_states(mjm, 12) if "contact" in s.labels][:4]
+  assert len(states) == 4
+  result = oracles.run_check(mjm, states=states, params=("geom_size",), device=device)
+  assert result.passed, result.to_text()
+  assert [s.ncon for s in result.states] == [s.ncon for s in states]
+  assert np.isfinite(result.channel("geom_size").worst)
+
+
+def test_command_writes_only_json_to_standard_output(tmp_path, capfd, device):
+  path = tmp_path / "cartpole.xml"
+  path.write_text(models.CARTPOLE)
+  arguments = dict(nstates=4, params=["body_mass"], device=device)
+  assert command.main(str(path), json_path="-", **arguments) == 0
+  sys.stdout.flush()
+  data = json.loads(capfd.readouterr().out)
+  assert data["passed"] is True
+  assert data["nstates"] == 4
+
+
+@pytest.mark.parametrize(
+  "arguments, words",
+  [
+    (dict(params=["body_mas"]), "body_mas"),
+    (dict(nstates=0), "at least 1"),
+    (dict(device="no_such_device"), "no_such_device"),
+  ],
+)
+def test_bad_arguments(tmp_path, capsys, arguments, words):
+  path = tmp_path / "cartpole.xml"
+  path.write_text(models.CARTPOLE)
+  assert command.main(str(path), **arguments) == 2
+  assert words in capsys.readouterr().err
+
+
+def test_unsupported_feature_is_named(tmp_path, capsys):
+  path = tmp_path / "model.xml"
+  path.write_text(models.CARTPOLE.replace("<option", '<option integrator="RK4"'))
+  assert command.main(str(path)) == 2
+  captured = capsys.readouterr()
+  assert "RK4" in captured.err
+  assert captured.out == ""
