@@ -134,6 +134,7 @@ def scene(first: str, second: str, condim: int = 3) -> str:
     second: "sphere" or "capsule".
     condim: contact dimensionality.
   """
+  gravity = -9.81 if first == "plane" else 0  # two free bodies would only fall
   common = f'condim="{condim}" solref="0.02 1" solimp="0.9 0.95 0.01"'
   if first == "plane":
     lower = f'<geom name="first" type="plane" size="5 5 0.1" friction="0.8 0.03 0.02" {common}/>'
@@ -153,7 +154,7 @@ def scene(first: str, second: str, condim: int = 3) -> str:
     pose = f'pos="0.01 0.02 {height}" euler="{upper}"'
   return f"""
 <mujoco model="{first}_{second}_{condim}">
-  <option timestep="0.004"/>
+  <option timestep="0.004" gravity="0 0 {gravity}"/>
   <worldbody>
     {lower}
     <body name="upper" {pose}>

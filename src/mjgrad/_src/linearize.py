@@ -88,26 +88,29 @@ def step_gradient(
       _assign(program.buffers[name], value if requested[name] else value[None])
     program.forward(record=True)
     sim.check()
-    next_qpos, next_qvel = program.data.qpos.numpy(), program.data.qvel.numpy()
-    qacc = program.tape.qacc.numpy()[0]
+    next_qpos, next_qvel = _host(program.data.qpos), _host(program.data.qvel)
+    qacc = _host(program.tape.qacc)[0]
     program.backward(_array(adj_qpos), _array(adj_qvel))
     work = program.work
     grad = {
-      "qpos": program.ambient_adj_qpos().numpy(),
-      "qpos_tangent": work.adj_qpos.numpy(),
-      "qvel": work.adj_qvel.numpy(),
-      "ctrl": work.adj_ctrl.numpy(),
-      "qfrc_applied": work.adj_qfrc_applied.numpy(),
-      "xfrc_applied": work.adj_xfrc_applied.numpy(),
+      "qpos": _host(program.ambient_adj_qpos()),
+      "qpos_tangent": _host(work.adj_qpos),
+      "qvel": _host(work.adj_qvel),
+      "ctrl": _host(work.adj_ctrl),
+      "qfrc_applied": _host(work.adj_qfrc_applied),
+      "xfrc_applied": _host(work.adj_xfrc_applied),
     }
-    grad |= {name: work.adj[name].numpy() for name in requested}
-  return StepGradient(
-    next_qpos.copy(), next_qvel.copy(), qacc.copy(), {k: v.copy() for k, v in grad.items()}
-  )
+    grad |= {name: _host(work.adj[name]) for name in requested}
+  return StepGradient(next_qpos, next_qvel, qacc, grad)
 
 
 def _array(value: np.ndarray) -> wp.array:
   return wp.array(np.ascontiguousarray(value, dtype=np.float32), dtype=float)
+
+
+def _host(array: wp.array) -> np.ndarray:
+  """A copy on the host; on the CPU `numpy()` alone would alias what the next launch writes."""
+  return np.array(array.numpy())
 
 
 def _assign(target: wp.array, value: np.ndarray | None) -> None:

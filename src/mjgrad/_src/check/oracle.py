@@ -274,7 +274,8 @@ class Oracle:
 
     Step sizes of the differences are multiples of it. Coordinates and velocities: one unit.
     Controls: half the control range. Forces: what changes a velocity by about one unit in a step.
-    Parameters: the entry's own size, or, where that is zero, the field's mean size.
+    Armature: the inertia that it is added to. Other parameters: the entry's own size, or, where
+    that is zero, the field's mean size.
     """
     mjm = self.mjm
     if channel in ("qpos", "qvel"):
@@ -289,5 +290,7 @@ class Oracle:
       scale = np.minimum(1.0 / (inverse * mjm.opt.timestep), 1e4)
       return scale.reshape(-1)
     value = np.abs(self.parameter(channel)).reshape(-1)
+    if channel == "dof_armature":
+      return np.maximum(value, mjm.dof_M0)
     typical = value[value > 0].mean() if np.any(value > 0) else 1.0
     return np.where(value > 1e-6 * typical, value, typical)

@@ -116,8 +116,8 @@ class CheckResult:
     channels: one result per channel.
     states: one result per state.
     differing: indices of states where the engine's forward step differs from C MuJoCo's.
-    reframed: those of them that agree once C MuJoCo uses the engine's tangents of plane-capsule
-      contacts; they are compared with that oracle, the other differing states do not count.
+    reframed: those of them that agree, or agree better, once C MuJoCo uses the engine's tangents of
+      plane-capsule contacts; they are compared with that oracle, the others do not count.
   """
 
   model: str
@@ -195,7 +195,7 @@ class CheckResult:
     lines.append(_listing("States where the engine's step differs from C MuJoCo", self.differing))
     for i in self.differing:
       s = self.states[i]
-      lines.append(f"  {i}: {s.kind}, {', '.join(s.labels)}; {s.forward_error:.1f} x tolerance")
+      lines.append(f"  {i}: {s.kind}, {', '.join(s.labels)}; {s.forward_error:.2g} x tolerance")
     if self.reframed:
       title = "Of these, compared on the engine's tangents of plane-capsule contacts"
       lines.append(_listing(title, self.reframed))
