@@ -127,40 +127,48 @@ _SHAPES = {
 
 
 def scene(first: str, second: str, condim: int = 3) -> str:
-  """MJCF of two free or fixed geoms that overlap by a few millimetres or soon will.
+  """MJCF of two round geoms pressed together, or of one free geom on a plane.
 
   Args:
-    first: "plane", "sphere" or "capsule"; a plane is fixed in the world, the others are free.
+    first: "plane", "sphere" or "capsule". A plane is fixed in the world. The others turn on a ball
+      joint, and the second geom is drawn onto them by springs, so that the contact persists while
+      it slides, rolls and spins.
     second: "sphere" or "capsule".
     condim: contact dimensionality.
   """
-  gravity = -9.81 if first == "plane" else 0  # two free bodies would only fall
   common = f'condim="{condim}" solref="0.02 1" solimp="0.9 0.95 0.01"'
+  upper = f'<geom name="second" {_SHAPES[second]} mass="0.9" friction="0.6 0.02 0.01" {common}/>'
   if first == "plane":
-    lower = f'<geom name="first" type="plane" size="5 5 0.1" friction="0.8 0.03 0.02" {common}/>'
     height = {"sphere": 0.098, "capsule": 0.069}[second]
-    pose = f'pos="0 0 {height}" euler="{0 if second == "sphere" else 90} 3 0"'
+    turn = {"sphere": "0 3 0", "capsule": "90 3 0"}[second]
+    bodies = f"""
+    <geom name="first" type="plane" size="5 5 0.1" friction="0.8 0.03 0.02" {common}/>
+    <body name="upper" pos="0 0 {height}" euler="{turn}">
+      <freejoint/>
+      {upper}
+    </body>"""
   else:
     # Capsules cross, so that the closest points lie inside both segments.
-    turn = {"sphere": "0 0 0", "capsule": "90 0 0"}[first]
-    lower = f"""
-    <body name="lower" pos="0 0 0" euler="{turn}">
-      <freejoint/>
-      <geom name="first" {_SHAPES[first]} mass="1.3" friction="0.8 0.03 0.02" {common}/>
-    </body>"""
+    turn = {"sphere": "0 0 0", "capsule": "90 0 0"}
+    cross = {"sphere": "0 0 0", "capsule": "4 87 0"}
     reach = {"sphere": 0.1, "capsule": 0.07}
     height = reach[first] + reach[second] - 0.003
-    upper = {"sphere": "0 0 0", "capsule": "4 87 0"}[second]
-    pose = f'pos="0.01 0.02 {height}" euler="{upper}"'
+    bodies = f"""
+    <body name="lower" euler="{turn[first]}">
+      <joint type="ball" stiffness="0.5" damping="0.01"/>
+      <geom name="first" {_SHAPES[first]} mass="1.3" friction="0.8 0.03 0.02" {common}/>
+    </body>
+    <body name="upper" pos="0.01 0.02 {height:.3f}" euler="{cross[second]}">
+      <joint type="slide" axis="1 0 0" stiffness="60" damping="0.5"/>
+      <joint type="slide" axis="0 1 0" stiffness="60" damping="0.5"/>
+      <joint type="slide" axis="0 0 1" stiffness="200" damping="0.5" springref="-0.02"/>
+      <joint type="ball" stiffness="0.5" damping="0.01"/>
+      {upper}
+    </body>"""
   return f"""
 <mujoco model="{first}_{second}_{condim}">
-  <option timestep="0.004" gravity="0 0 {gravity}"/>
-  <worldbody>
-    {lower}
-    <body name="upper" {pose}>
-      <freejoint/>
-      <geom name="second" {_SHAPES[second]} mass="0.9" friction="0.6 0.02 0.01" {common}/>
-    </body>
+  <option timestep="0.004"/>
+  <worldbody>{bodies}
   </worldbody>
 </mujoco>
 """

@@ -1,6 +1,7 @@
 """The float64 oracle under one name for tests, with what several tests need around it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import mujoco
@@ -34,7 +35,7 @@ def moved(mjm: mujoco.MjModel, start: Point, direction: np.ndarray, amount: floa
   """The point displaced along a tangent direction [nv] of qpos."""
   qpos = start.qpos.copy()
   mujoco.mj_integratePos(mjm, qpos, np.asarray(direction, dtype=np.float64), amount)
-  return Point(qpos, start.qvel, start.ctrl, start.qfrc_applied, start.xfrc_applied)
+  return replace(start, qpos=qpos)
 
 
 def relative_error(value: np.ndarray, truth: np.ndarray) -> float:

@@ -140,13 +140,18 @@ class RunLog:
     return self.folder / "metrics.csv"
 
 
-def create_run(folder: Path, record: dict[str, Any]) -> RunLog:
-  """Makes a new run folder; an existing one that is not empty is refused, never overwritten."""
+def require_new(folder: Path) -> None:
+  """Refuses a folder that has something in it; no run is ever overwritten."""
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise InvalidInput(
       f"{folder} exists and is not empty; choose another --run-dir,"
       f" or continue that run with --resume {folder}"
     )
+
+
+def create_run(folder: Path, record: dict[str, Any]) -> RunLog:
+  """Makes a new run folder and writes the record, with versions and machine, to run.json."""
+  require_new(folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:

@@ -129,5 +129,6 @@ def test_ambient_cotangent(case):
     assert abs(value[i] @ quat[i]) < 10 * ATOL
     moved = jacobian(lambda d, i=i: times(quat[i], exp(d)))
     np.testing.assert_allclose(moved.T @ value[i], adj_vec[i], atol=5 * ATOL)
-    np.testing.assert_allclose(np.linalg.norm(value[i]), 2 * np.linalg.norm(adj_vec[i]) / size,
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+      np.linalg.norm(value[i]), 2 * np.linalg.norm(adj_vec[i]) / size, rtol=1e-5
+    )

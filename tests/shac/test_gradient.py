@@ -11,8 +11,10 @@ without the last term where the task terminated the episode.
 import pytest
 import torch
 
-from mjgrad.shac.shac import Horizon, Shac
-from tests.shac.toy import ToyTask, make_learner
+from mjgrad.shac.shac import Horizon
+from mjgrad.shac.shac import Shac
+from tests.shac.toy import ToyTask
+from tests.shac.toy import make_learner
 
 SLOPE = 0.7
 GAMMA = 0.9

@@ -5,10 +5,14 @@ import pytest
 import torch
 
 from mjgrad._src.errors import InvalidInput
-from mjgrad.shac import DivergedError, ShacConfig
-from mjgrad.shac.evaluate import evaluate, load_policy
+from mjgrad.shac import DivergedError
+from mjgrad.shac import ShacConfig
+from mjgrad.shac.evaluate import evaluate
+from mjgrad.shac.evaluate import load_policy
 from mjgrad.shac.networks import RunningNormalizer
-from tests.shac.toy import ToyTask, make_learner, weights
+from tests.shac.toy import ToyTask
+from tests.shac.toy import make_learner
+from tests.shac.toy import weights
 
 
 def test_learns():

@@ -19,7 +19,8 @@ def test_without_episode_end():
   g2 = 3.0 + 0.5 * 30.0  # 18
   g1 = 2.0 + 0.5 * (0.2 * 20.0 + 0.8 * 18.0)  # 11.2
   g0 = 1.0 + 0.5 * (0.2 * 10.0 + 0.8 * 11.2)  # 6.48
-  assert returns() == pytest.approx([g0, g1, g2]) == pytest.approx([6.48, 11.2, 18.0])
+  assert returns() == pytest.approx([g0, g1, g2])
+  assert [g0, g1, g2] == pytest.approx([6.48, 11.2, 18.0])
 
 
 def test_is_the_weighted_average_of_k_step_returns():

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import torch
 
-from mjgrad.envs import Env, Task
-from mjgrad.shac import Shac, ShacConfig
+from mjgrad.envs import Env
+from mjgrad.envs import Task
+from mjgrad.shac import Shac
+from mjgrad.shac import ShacConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,10 @@ def chain(
   last: str = "",
   actuator: str = "",
   integrator: str = "euler",
+  equality: str = "",
+  body: str = "",
 ) -> mujoco.MjModel:
-  """The chain with further attributes on its joints, and with actuators.
+  """The chain with further attributes on its joints, actuators and equality constraints.
 
   Args:
     hinge: attributes of the first joint, in MJCF; likewise slide, ball and last.
@@ -25,22 +27,24 @@ def chain(
     last: see hinge.
     actuator: elements of the actuator section; the joints have these four names.
     integrator: see `tests.models.variant`.
+    equality: elements of the equality section; the bodies have the names of their joints.
+    body: attributes of the bodies of the slide and the ball.
   """
   return models.variant(
     f"""
 <mujoco>
   <option timestep="0.005"><flag contact="disable"/></option>
   <worldbody>
-    <body>
+    <body name="hinge">
       <joint name="hinge" type="hinge" axis="0 1 0.3" {hinge}/>
       <inertial pos="0.1 0 0" mass="1" diaginertia="0.02 0.03 0.03"/>
-      <body pos="0.3 0 0">
+      <body name="slide" {body} pos="0.3 0 0">
         <joint name="slide" type="slide" axis="1 0.2 0" {slide}/>
         <inertial pos="0.1 0.05 0" mass="0.8" diaginertia="0.02 0.02 0.03"/>
-        <body pos="0.2 0 0.1">
+        <body name="ball" {body} pos="0.2 0 0.1">
           <joint name="ball" type="ball" {ball}/>
           <inertial pos="0.05 0 -0.1" mass="0.6" diaginertia="0.01 0.02 0.02"/>
-          <body pos="0 0 -0.2">
+          <body name="last" pos="0 0 -0.2">
             <joint name="last" type="hinge" axis="1 0 0" {last}/>
             <inertial pos="0 0.1 -0.1" mass="0.4" diaginertia="0.01 0.01 0.02"/>
           </body>
@@ -48,6 +52,7 @@ def chain(
       </body>
     </body>
   </worldbody>
+  <equality>{equality}</equality>
   <actuator>{actuator}</actuator>
 </mujoco>
 """,

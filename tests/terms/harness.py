@@ -5,8 +5,7 @@ has, the identity, is taken off both sides. What is compared is then dt times th
 acceleration, so that a wrong law cannot hide behind v' = v + dt a.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco

@@ -31,7 +31,8 @@ ACTUATORS = {
     <general joint="hinge" {AFFINE} gear="2"/>
     <general joint="slide" {AFFINE} gear="3"/>
     <general joint="last" gaintype="affine" gainprm="0 0.4 -0.3"/>""",
-  "shared": f'<motor joint="hinge"/><velocity joint="hinge" kv="2"/><general joint="hinge" {AFFINE}/>',
+  "shared": f"""
+    <motor joint="hinge"/><velocity joint="hinge" kv="2"/><general joint="hinge" {AFFINE}/>""",
   "ball_motor": '<motor joint="ball" gear="0.4 -0.3 0.8"/>',
   "ball_servo": '<position joint="ball" kp="6" gear="0.3 0.5 -0.4"/>',
 }
@@ -105,14 +106,15 @@ def test_clamped_control_of_an_affine_gain_under_implicitfast():
 
     F = (g0 + g2 v) clamp(u),   v' = v + h F / (m - h g2 u),   d v'/d u = h^2 g2 F / (m - h g2 u)^2
   """
-  slide = '<body><joint name="{0}" type="slide" axis="{1}"/><inertial pos="0 0 0" mass="2" diaginertia="1 1 1"/>'
+  mass = '<inertial pos="0 0 0" mass="2" diaginertia="1 1 1"/>'
   gain = 'gaintype="affine" gainprm="3 0 -0.8" ctrllimited="true" ctrlrange="-0.4 0.5"'
   mjm = models.variant(
     f"""
 <mujoco>
   <option timestep="0.005" gravity="0 0 0"/>
   <worldbody>
-    {slide.format("x", "1 0 0")}</body>{slide.format("y", "0 1 0")}</body>
+    <body><joint name="x" type="slide" axis="1 0 0"/>{mass}</body>
+    <body><joint name="y" type="slide" axis="0 1 0"/>{mass}</body>
   </worldbody>
   <actuator><general joint="x" {gain}/><general joint="y" {gain}/></actuator>
 </mujoco>

@@ -15,14 +15,16 @@ class StepGradient:
   Attributes:
     qpos: next positions, shape [nworld, nq]
     qvel: next velocities, shape [nworld, nv]
+    act: next activations, shape [nworld, na]
     qacc: solved acceleration of the first step, shape [nworld, nv]
-    grad: gradients by input name; "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
-      "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], and each requested parameter,
+    grad: gradients by input name: "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
+      "act", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], and requested parameters
       [nworld, *field]
   """
 
   qpos: np.ndarray
   qvel: np.ndarray
+  act: np.ndarray
   qacc: np.ndarray
   grad: dict[str, np.ndarray]
 
@@ -35,6 +37,8 @@ def step_gradient(
   adj_qpos: np.ndarray,
   adj_qvel: np.ndarray,
   *,
+  act: np.ndarray | None = None,
+  adj_act: np.ndarray | None = None,
   qfrc_applied: np.ndarray | None = None,
   xfrc_applied: np.ndarray | None = None,
   qacc_warmstart: np.ndarray | None = None,
@@ -51,6 +55,8 @@ def step_gradient(
     ctrl: controls, shape [nworld, nu], or None.
     adj_qpos: ambient cotangent of the next positions, shape [nworld, nq].
     adj_qvel: cotangent of the next velocities, shape [nworld, nv].
+    act: activations, shape [nworld, na], or None for zero.
+    adj_act: cotangent of the next activations, shape [nworld, na], or None for zero.
     qfrc_applied: generalised forces [N or N m], shape [nworld, nv].
     xfrc_applied: forces and torques on bodies [N, N m], shape [nworld, nbody, 6].
     qacc_warmstart: where the solver starts, shape [nworld, nv].
@@ -76,6 +82,7 @@ def step_gradient(
   inputs = {
     "qpos": qpos,
     "qvel": qvel,
+    "act": act,
     "ctrl": ctrl,
     "qfrc_applied": qfrc_applied,
     "xfrc_applied": xfrc_applied,
@@ -88,20 +95,24 @@ def step_gradient(
       _assign(program.buffers[name], value if requested[name] else value[None])
     program.forward(record=True)
     sim.check()
-    next_qpos, next_qvel = _host(program.data.qpos), _host(program.data.qvel)
+    data = program.data
+    next_state = [_host(array) for array in (data.qpos, data.qvel, data.act)]
     qacc = _host(program.tape.qacc)[0]
-    program.backward(_array(adj_qpos), _array(adj_qvel))
+    if adj_act is None:
+      adj_act = np.zeros((sim.nworld, sim.na))
+    program.backward(_array(adj_qpos), _array(adj_qvel), _array(adj_act))
     work = program.work
     grad = {
       "qpos": _host(program.ambient_adj_qpos()),
       "qpos_tangent": _host(work.adj_qpos),
       "qvel": _host(work.adj_qvel),
+      "act": _host(work.adj_act),
       "ctrl": _host(work.adj_ctrl),
       "qfrc_applied": _host(work.adj_qfrc_applied),
       "xfrc_applied": _host(work.adj_xfrc_applied),
     }
     grad |= {name: _host(work.adj[name]) for name in requested}
-  return StepGradient(next_qpos, next_qvel, qacc, grad)
+  return StepGradient(*next_state, qacc, grad)
 
 
 def _array(value: np.ndarray) -> wp.array:

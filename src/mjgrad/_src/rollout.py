@@ -20,7 +20,16 @@ from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.integrators import coordinates
 
-INPUTS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied", "qacc_warmstart", "time")
+INPUTS = (
+  "qpos",
+  "qvel",
+  "act",
+  "ctrl",
+  "qfrc_applied",
+  "xfrc_applied",
+  "qacc_warmstart",
+  "time",
+)
 """Fields of the engine's data that a step reads."""
 
 
@@ -43,7 +52,7 @@ class Program:
   @functools.cached_property
   def tape(self) -> Tape:
     sim = self.sim
-    return Tape.empty(self.nstep, sim.nworld, sim.nq, sim.nv, sim.device)
+    return Tape.empty(self.nstep, sim.nworld, sim.nq, sim.nv, sim.na, sim.device)
 
   @functools.cached_property
   def work(self) -> Workspace:
@@ -57,12 +66,13 @@ class Program:
       self.tape.step.zero_()
     self._replay("record" if record else "plain", self._record if record else self._plain)
 
-  def backward(self, adj_qpos: wp.array, adj_qvel: wp.array) -> None:
+  def backward(self, adj_qpos: wp.array, adj_qvel: wp.array, adj_act: wp.array) -> None:
     """Pulls the cotangents of the last state back through all steps on the tape.
 
     Args:
       adj_qpos: ambient cotangent of qpos, shape [nworld, nq].
       adj_qvel: cotangent of qvel, shape [nworld, nv].
+      adj_act: cotangent of act, shape [nworld, na].
 
     The results are in `work`: `adj_qpos` in the tangent space, `adj_qvel`, `adj_ctrl`, ...
     """
@@ -71,6 +81,7 @@ class Program:
     parameters.update_followers(self.model, self.buffers)
     coordinates.to_tangent(self.model, self.tape.qpos, self.nstep, adj_qpos, work.adj_qpos)
     wp.copy(work.adj_qvel, adj_qvel)
+    wp.copy(work.adj_act, adj_act)
     self.tape.step.fill_(self.nstep)
     self._replay("backward", self._backward)
 
@@ -106,11 +117,12 @@ class Program:
       self.tape.step,
       self.tape.qpos,
       self.tape.qvel,
+      self.tape.act,
       self.tape.qacc,
       self.sim.status.word,
     ]
     if "work" in self.__dict__:
       work = self.work
-      mutable += [work.adj_qpos, work.adj_qvel, work.adj_ctrl]
+      mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl]
       mutable += [work.adj_qfrc_applied, work.adj_xfrc_applied, *work.adj.values()]
     return graphs.capture(body, self.sim.device, mutable)

@@ -36,17 +36,15 @@ EVALUATION_SEED = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-  """Learn a policy for a task with SHAC, then evaluate, plot and film it."""
+  """Options of `mjgrad train TASK`."""
 
-  task: tyro.conf.Positional[str]
-  """Task to learn: ant or cartpole."""
   shac: Annotated[ShacConfig, tyro.conf.arg(name="")]
   """Settings of the learner; their defaults depend on the task."""
   seed: int = 0
   """Seed of networks, exploration and start states."""
-  run_dir: Path | None = None
+  run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
   """New folder for everything the run writes; by default runs/TASK_DATE_TIME_seedSEED."""
-  device: str | None = None
+  device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
   """Where to simulate and learn, for example cpu or cuda:0; by default a GPU if there is one."""
   threads: int = 1
   """PyTorch threads on the CPU; the networks are too small for more to help."""
@@ -58,13 +56,11 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ResumeOptions:
-  """Continue a run that was interrupted or killed, with the settings it was started with."""
+  """Options of `mjgrad train --resume RUN`."""
 
-  resume: Path
+  resume: Annotated[Path, tyro.conf.arg(metavar="RUN")]
   """Run folder, to continue from its newest checkpoint, or one of its checkpoint files."""
-  task: tyro.conf.Positional[str | None] = None
-  """Task of the run; only checked."""
-  device: str | None = None
+  device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
   """Where to simulate and learn; by default a GPU if there is one."""
   threads: int = 1
   """PyTorch threads on the CPU; another number than before changes rounding."""
@@ -76,46 +72,26 @@ class ResumeOptions:
 
 @dataclasses.dataclass(frozen=True)
 class PlayOptions:
-  """Replay a learned policy: one episode as a GIF, or in MuJoCo's viewer."""
+  """Options of `mjgrad play RUN`."""
 
-  run: tyro.conf.Positional[Path]
-  """Run folder of mjgrad train, or one of its checkpoint files."""
   seed: int = 0
   """Seed of the start state."""
-  out: Path | None = None
+  out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
   """GIF to write; by default play.gif in the run folder."""
   viewer: bool = False
   """Open MuJoCo's viewer instead of writing a GIF; needs a display."""
-  device: str | None = None
+  device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
   """Where to simulate; by default a GPU if there is one."""
 
 
 def train(argv: list[str]) -> int:
   """`mjgrad train TASK [options]` and `mjgrad train --resume RUN`; returns the exit code."""
-  if any(a == "--resume" or a.startswith("--resume=") for a in argv):
-    options = tyro.cli(ResumeOptions, args=argv, prog="mjgrad train")
-    log, checkpoint = _open(options.resume)
-    config = _settings(log.record)
-    if options.task not in (None, log.record["task"]):
-      raise InvalidInput(
-        f"{options.resume} is a run of {log.record['task']}, not of {options.task}"
-      )
-    learner = _learner(log.record["task"], config, log.record["seed"], options)
-    learner.load_state_dict(checkpoint["learner"])
-    elapsed = checkpoint["elapsed"]
-    _note(f"continuing {log.folder} at epoch {learner.epoch} of {config.epochs}")
+  name, arguments = _split(argv)
+  if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+    log, learner, elapsed, options = _resumed(name, arguments)
+    _note(f"continuing {log.folder} at epoch {learner.epoch} of {learner.config.epochs}")
   else:
-    options = _train_options(argv)
-    learner = _learner(options.task, options.shac, options.seed, options)
-    log = run_log.create_run(
-      options.run_dir or _default_folder(options.task, options.seed),
-      {
-        "task": options.task,
-        "seed": options.seed,
-        "config": dataclasses.asdict(options.shac),
-        "device": str(learner.env.device),
-      },
-    )
+    log, learner, options = _new(name, arguments)
     elapsed = 0.0
     _note(f"writing to {log.folder}")
   with _progress_bar(learner) as on_epoch:
@@ -123,7 +99,7 @@ def train(argv: list[str]) -> int:
       learner, log, elapsed=elapsed, save_every=options.save_every, on_epoch=on_epoch
     )
   if not finished:
-    print(
+    _note(
       f"stopped after epoch {learner.epoch} and saved;"
       f" continue with: mjgrad train --resume {log.folder}"
     )
@@ -134,10 +110,24 @@ def train(argv: list[str]) -> int:
 
 def play(argv: list[str]) -> int:
   """`mjgrad play RUN [options]`; returns the exit code."""
-  options = tyro.cli(PlayOptions, args=argv, prog="mjgrad play")
+  run, arguments = _split(argv)
+  options = tyro.cli(
+    PlayOptions,
+    args=arguments,
+    prog="mjgrad play RUN",
+    description="Replay a learned policy: one episode as a GIF, or in MuJoCo's viewer."
+    " RUN is a run folder of mjgrad train, or one of its checkpoint files.",
+  )
+  if run is None:
+    raise InvalidInput("name a run first: mjgrad play RUN [options]")
   _prepare(threads=1)
-  log, checkpoint = _open(options.run)
+  log, checkpoint = _open(Path(run))
   task = make_task(log.record["task"])
+  path = options.out or log.folder / "play.gif"
+  if path.suffix.lower() != ".gif":
+    raise InvalidInput(f"--out {path}: only GIF files can be written; end the name in .gif")
+  if not path.parent.is_dir():
+    raise InvalidInput(f"--out {path}: there is no folder {path.parent}")
   env = Env(task, 1, seed=options.seed, device=options.device)
   policy = load_policy(task, _settings(log.record), checkpoint["learner"], env.device)
   result = evaluate(env, policy)
@@ -148,27 +138,57 @@ def play(argv: list[str]) -> int:
     print(summary)
     viewer.watch(mjm, result.qpos[:, 0], dt)
     return 0
-  path = options.out or log.folder / "play.gif"
-  if path.suffix.lower() != ".gif":
-    raise InvalidInput(f"--out {path}: only GIF files can be written; end the name in .gif")
-  if not path.parent.is_dir():
-    raise InvalidInput(f"--out {path}: there is no folder {path.parent}")
   renderer = viewer.save_gif(mjm, result.qpos[:, 0], dt, path)
   print(f"{summary}; {path} (drawn by {renderer})")
   return 0
 
 
-def _train_options(argv: list[str]) -> TrainOptions:
-  """Parses the command line with the defaults of the task it names."""
-  names = ", ".join(sorted(TASKS))
-  wants_help = any(a in ("-h", "--help") for a in argv)
-  if not wants_help and (not argv or argv[0].startswith("-")):
-    raise InvalidInput(f"name a task first: mjgrad train TASK [options]; the tasks are: {names}")
-  name = argv[0] if argv[0] in TASKS or not wants_help else "cartpole"
+def _new(name: str | None, arguments: list[str]) -> tuple[run_log.RunLog, Shac, TrainOptions]:
+  """A new run of a task."""
+  tasks = ", ".join(sorted(TASKS))
+  wants_help = "-h" in arguments or "--help" in arguments
+  if name is None and not wants_help:
+    raise InvalidInput(f"name a task first: mjgrad train TASK [options]; the tasks are: {tasks}")
+  name = name or "cartpole"
   make_task(name)
-  default = TrainOptions(task=name, shac=PRESETS[name])
-  args = [name, *argv] if name not in argv else argv
-  return tyro.cli(TrainOptions, args=args, default=default, prog="mjgrad train")
+  options = tyro.cli(
+    TrainOptions,
+    args=arguments,
+    default=TrainOptions(PRESETS[name]),
+    prog="mjgrad train TASK",
+    description=f"Learn a policy for a task with SHAC, then evaluate, plot and film it."
+    f" Tasks: {tasks}; the defaults below are those of {name}."
+    f" 'mjgrad train --resume RUN' continues a run that was interrupted or killed.",
+  )
+  folder = options.run_dir or _default_folder(name, options.seed)
+  run_log.require_new(folder)
+  learner = _learner(name, options.shac, options.seed, options)
+  record = {
+    "task": name,
+    "seed": options.seed,
+    "config": dataclasses.asdict(options.shac),
+    "device": str(learner.env.device),
+  }
+  return run_log.create_run(folder, record), learner, options
+
+
+def _resumed(
+  name: str | None, arguments: list[str]
+) -> tuple[run_log.RunLog, Shac, float, ResumeOptions]:
+  """A run as its checkpoint left it, and the seconds spent on it."""
+  options = tyro.cli(
+    ResumeOptions,
+    args=arguments,
+    prog="mjgrad train",
+    description="Continue a run that was interrupted or killed, with the settings it began with.",
+  )
+  log, checkpoint = _open(options.resume)
+  task = log.record["task"]
+  if name not in (None, task):
+    raise InvalidInput(f"{options.resume} is a run of {task}, not of {name}")
+  learner = _learner(task, _settings(log.record), log.record["seed"], options)
+  learner.load_state_dict(checkpoint["learner"])
+  return log, learner, checkpoint["elapsed"], options
 
 
 def _learner(
@@ -180,6 +200,13 @@ def _learner(
   _note(f"building the simulator of {task}; its kernels are compiled once, which takes a minute")
   env = Env(make_task(task), config.num_worlds, seed=seed, device=options.device)
   return Shac(env, config, seed)
+
+
+def _split(argv: list[str]) -> tuple[str | None, list[str]]:
+  """The argument that comes before all options, if there is one, and the rest."""
+  if argv and not argv[0].startswith("-"):
+    return argv[0], argv[1:]
+  return None, argv
 
 
 def _prepare(threads: int) -> None:

@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results here")
   args = parser.parse_args(argv)
+  wp.config.log_level = wp.LOG_WARNING  # the names of compiled modules are not part of the table
 
   loaded = {name: load(name) for name in args.cases}
   device = wp.get_device(args.device) if args.device else wp.get_preferred_device()

@@ -95,8 +95,9 @@ def measure(
   rng = np.random.default_rng(seed)
   ones_q = wp.ones((nworld, sim.nq), dtype=float, device=sim.device)
   ones_v = wp.ones((nworld, sim.nv), dtype=float, device=sim.device)
+  ones_a = wp.ones((nworld, sim.na), dtype=float, device=sim.device)
   program.forward(record=True)
-  program.backward(ones_q, ones_v)
+  program.backward(ones_q, ones_v, ones_a)
   wp.synchronize_device(sim.device)
   first_use = time.perf_counter() - start
 
@@ -126,7 +127,7 @@ def measure(
 
   engine_us = _time_us(engine, restore, sim.device, repeat)
   forward_us = _time_us(lambda: program.forward(record=True), restore, sim.device, repeat)
-  backward_us = _time_us(lambda: program.backward(ones_q, ones_v), record, sim.device, repeat)
+  backward_us = _time_us(lambda: program.backward(ones_q, ones_v, ones_a), record, sim.device, repeat)
   sim.check()
   return Measurement(
     case=name,
@@ -136,6 +137,6 @@ def measure(
     mujoco_warp_us=engine_us,
     forward_us=forward_us,
     backward_us=backward_us,
-    bytes_per_step=4.0 * (sim.nq + 2 * sim.nv),
+    bytes_per_step=4.0 * (sim.nq + 2 * sim.nv + sim.na),
     first_use_s=first_use,
   )

@@ -210,6 +210,11 @@ class Env:
     found = {name: tuple(value.shape) for name, value in saved["state"].items()}
     if found != expected:
       raise InvalidInput(f"saved state has shapes {found}; {self.task.name} expects {expected}")
+    for name, value in saved["state"].items():
+      bad = (~torch.isfinite(value.view(self.num_worlds, -1))).any(-1)
+      if bool(bad.any()):
+        world = int(bad.nonzero()[0])
+        raise InvalidInput(f"{name} of world {world} in the saved state is not finite")
     self.state = dataclasses.replace(
       self._initial, **{name: value.to(self.device) for name, value in saved["state"].items()}
     )

@@ -6,6 +6,7 @@ PRESETS: dict[str, ShacConfig] = {
   "cartpole": ShacConfig(),
   "ant": ShacConfig(
     epochs=2000,
+    gamma=0.99,
     actor_lr=2e-3,
     critic_lr=2e-3,
     actor_units=(128, 64, 32),

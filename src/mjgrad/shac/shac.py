@@ -48,7 +48,7 @@ class ShacConfig:
   """Control steps per update through which the actor loss is differentiated, T."""
   epochs: int = 300
   """Updates of the policy in a whole run."""
-  gamma: float = 0.99
+  gamma: float = 0.98
   """Discount per control step."""
   lam: float = 0.95
   """Weight lambda of longer returns in the critic's TD(lambda) targets."""
@@ -56,7 +56,7 @@ class ShacConfig:
   """Factor on the reward in both losses, to bring values near 1; logged rewards are unscaled."""
   actor_lr: float = 1e-2
   """Initial learning rate of the policy."""
-  critic_lr: float = 1e-3
+  critic_lr: float = 5e-3
   """Initial learning rate of the critic."""
   lr_schedule: Literal["linear", "adaptive", "constant"] = "linear"
   """linear: both rates fall to final_lr over the run. adaptive: the critic's rate stays, the

@@ -70,6 +70,7 @@ def step(
 
   qpos = prepare("state.qpos", state.qpos, sim.nworld, sim.nq)
   qvel = prepare("state.qvel", state.qvel, sim.nworld, sim.nv)
+  act = prepare("state.act", state.act, sim.nworld, sim.na)
   warmstart = prepare("state.qacc_warmstart", state.qacc_warmstart, sim.nworld, sim.nv)
   time = prepare("state.time", state.time, sim.nworld)
   ctrl = prepare("ctrl", ctrl, sim.nworld, sim.nu)
@@ -84,13 +85,14 @@ def step(
   }
 
   program = sim.program(requested, nstep)
-  next_qpos, next_qvel, next_warmstart, next_time = _Step.apply(
+  next_qpos, next_qvel, next_act, next_warmstart, next_time = _Step.apply(
     program,
     tuple(values),
     warmstart,
     time,
     qpos,
     qvel,
+    act,
     ctrl,
     qfrc_applied,
     xfrc_applied,
@@ -100,7 +102,7 @@ def step(
   return State(
     next_qpos.to(dtype),
     next_qvel.to(dtype),
-    state.act,
+    next_act.to(dtype),
     next_warmstart.to(dtype),
     next_time.to(dtype),
   )
@@ -162,6 +164,7 @@ class _Step(torch.autograd.Function):
     time,
     qpos,
     qvel,
+    act,
     ctrl,
     qfrc_applied,
     xfrc_applied,
@@ -172,27 +175,29 @@ class _Step(torch.autograd.Function):
     with _torch_stream(program):
       _load(data.qpos, qpos)
       _load(data.qvel, qvel)
+      _load(data.act, act)
       _load(data.qacc_warmstart, warmstart)
       _load(data.time, time)
-      _load(data.qfrc_applied, qfrc_applied)
-      _load_constants(program, names, ctrl, xfrc_applied, values)
+      _load_constants(program, names, ctrl, qfrc_applied, xfrc_applied, values)
       program.forward(record)
       program.sim.status.poll()
       outputs = tuple(
         wp.to_torch(array).clone()
-        for array in (data.qpos, data.qvel, data.qacc_warmstart, data.time)
+        for array in (data.qpos, data.qvel, data.act, data.qacc_warmstart, data.time)
       )
-      ctx.mark_non_differentiable(outputs[2], outputs[3])
+      ctx.mark_non_differentiable(outputs[3], outputs[4])
       if record:
         tape = program.tape
         ctx.program, ctx.names = program, names
         ctx.save_for_backward(
           wp.to_torch(tape.qpos)[:-1].clone(),
           wp.to_torch(tape.qvel)[:-1].clone(),
+          wp.to_torch(tape.act).clone(),
           wp.to_torch(tape.qacc).clone(),
           outputs[0],
           outputs[1],
           ctrl,
+          qfrc_applied,
           xfrc_applied,
           *values,
         )
@@ -200,9 +205,10 @@ class _Step(torch.autograd.Function):
 
   @staticmethod
   @torch.autograd.function.once_differentiable
-  def backward(ctx, adj_qpos, adj_qvel, _adj_warmstart, _adj_time):
+  def backward(ctx, adj_qpos, adj_qvel, adj_act, _adj_warmstart, _adj_time):
     program = ctx.program
-    tape_qpos, tape_qvel, tape_qacc, qpos, qvel, ctrl, xfrc_applied, *values = ctx.saved_tensors
+    tape_qpos, tape_qvel, tape_act, tape_qacc, *saved = ctx.saved_tensors
+    qpos, qvel, ctrl, qfrc_applied, xfrc_applied, *values = saved
     with _torch_stream(program):
       program.sim.check()
       tape = program.tape
@@ -210,19 +216,21 @@ class _Step(torch.autograd.Function):
       wp.to_torch(tape.qpos)[-1].copy_(qpos)
       wp.to_torch(tape.qvel)[:-1].copy_(tape_qvel)
       wp.to_torch(tape.qvel)[-1].copy_(qvel)
+      wp.to_torch(tape.act).copy_(tape_act)
       wp.to_torch(tape.qacc).copy_(tape_qacc)
-      _load_constants(program, ctx.names, ctrl, xfrc_applied, values)
-      program.backward(wp.from_torch(adj_qpos.contiguous()), wp.from_torch(adj_qvel.contiguous()))
+      _load_constants(program, ctx.names, ctrl, qfrc_applied, xfrc_applied, values)
+      program.backward(*(wp.from_torch(adj.contiguous()) for adj in (adj_qpos, adj_qvel, adj_act)))
       work = program.work
       results = [
         program.ambient_adj_qpos(),
         work.adj_qvel,
+        work.adj_act,
         work.adj_ctrl,
         work.adj_qfrc_applied,
         work.adj_xfrc_applied,
         *(work.adj[name] for name in ctx.names),
       ]
-      shapes = [None] * 5
+      shapes = [None] * 6
       shapes += [value.shape for value in values]
       grads = []
       for needed, array, shape in zip(ctx.needs_input_grad[4:], results, shapes, strict=True):
@@ -245,9 +253,10 @@ def _load(array: wp.array, value: torch.Tensor | None) -> None:
     target.copy_(value.detach().view(target.shape))
 
 
-def _load_constants(program: Program, names, ctrl, xfrc_applied, values) -> None:
+def _load_constants(program: Program, names, ctrl, qfrc_applied, xfrc_applied, values) -> None:
   """Loads the inputs that stay constant over a call."""
   _load(program.data.ctrl, ctrl)
+  _load(program.data.qfrc_applied, qfrc_applied)
   _load(program.data.xfrc_applied, xfrc_applied)
   for name, value in zip(names, values, strict=True):
     _load(program.buffers[name], value)

@@ -9,7 +9,8 @@ With vbar the cotangent of the next velocity, v' = v + h a_d:
 
 The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
 
-A and H are assembled and factored in float64: with stiff contacts their entries differ by many
+H is assembled in blocks of two by two dofs, so that every entry of J that is read serves two
+entries of H. A and H are assembled and factored in float64: with stiff contacts their entries differ by many
 orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
 error of the solution itself.
 
@@ -26,6 +27,7 @@ from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.contact_force import vec6
+from mjgrad._src.terms.tendon import add_damping_matrix
 
 wp.set_module_options({"enable_backward": False})
 
@@ -202,9 +204,8 @@ def _cone_hessian(
 @wp.kernel
 def _hessian(
   # Model:
+  nv: int,
   opt_impratio_invsqrt: wp.array[float],
-  dof_tri_row: wp.array[int],
-  dof_tri_col: wp.array[int],
   M_elemid: wp.array2d[int],
   # Data in:
   nefc_in: wp.array[int],
@@ -215,35 +216,49 @@ def _hessian(
   efc_D_in: wp.array2d[float],
   njmax_in: int,
   # In:
+  block_row: wp.array[int],
+  block_col: wp.array[int],
   J_in: wp.array3d[float],
   residual: wp.array2d[float],
   weight: wp.array2d[float],
   # Out:
   matrix_out: wp.array3d[wp.float64],
 ):
-  worldid, pairid = wp.tid()
-  i = dof_tri_col[pairid]
-  j = dof_tri_row[pairid]
-  entry = wp.float64(mass(M_elemid, M_in, worldid, i, j))
+  worldid, blockid = wp.tid()
+  i = 2 * block_row[blockid]
+  j = 2 * block_col[blockid]
+  block = wp.mat22d()
   nefc = wp.min(nefc_in[worldid], njmax_in)
   efcid = int(0)
   while efcid < nefc:
     w = weight[worldid, efcid]
     if w > 0.0:
-      J_i = J_in[worldid, efcid, i]
-      if J_i != 0.0:
-        entry += wp.float64(J_i) * wp.float64(w) * wp.float64(J_in[worldid, efcid, j])
+      rows_i = wp.vec2d(
+        wp.float64(J_in[worldid, efcid, i]), wp.float64(J_in[worldid, efcid, i + 1])
+      )
+      rows_j = wp.vec2d(
+        wp.float64(J_in[worldid, efcid, j]), wp.float64(J_in[worldid, efcid, j + 1])
+      )
+      block += wp.outer(wp.float64(w) * rows_i, rows_j)
       efcid += 1
     elif w == CONE:
       conid = efc_id_in[worldid, efcid]
       condim = contact_dim_in[conid]
       friction = contact_friction_in[conid]
       mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
-      entry += _cone_hessian(efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i, j)
+      for a in range(2):
+        for b in range(2):
+          block[a, b] += _cone_hessian(
+            efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i + a, j + b
+          )
       efcid += condim
     else:
       efcid += 1
-  matrix_out[worldid, i, j] = entry
+  for a in range(2):
+    for b in range(2):
+      if i + a < nv and j + b <= i + a:
+        entry = wp.float64(mass(M_elemid, M_in, worldid, i + a, j + b))
+        matrix_out[worldid, i + a, j + b] = entry + block[a, b]
 
 
 @functools.cache
@@ -317,6 +332,7 @@ def integrator_multiplier(work) -> None:
     ],
     outputs=[work.matrix],
   )
+  add_damping_matrix(work)
   wp.launch(
     _integration_rhs,
     dim=dofs,
@@ -332,17 +348,15 @@ def integrator_multiplier(work) -> None:
   )
 
 
-def dynamics_multiplier(work) -> None:
-  """Fills `work.lam` from the right-hand side that the integrator left."""
+def solve_hessian(work) -> None:
+  """Assembles H at the rows in `work` and solves it for the first column of `work.rhs`."""
   m, d = work.model, work.data
-  rows.launch(work)
   wp.launch(
     _hessian,
-    dim=(d.nworld, m.dof_tri_row.shape[0]),
+    dim=(d.nworld, work.tree.block_row.size),
     inputs=[
+      m.nv,
       m.opt.impratio_invsqrt,
-      m.dof_tri_row,
-      m.dof_tri_col,
       m.M_elemid,
       d.nefc,
       d.M,
@@ -351,6 +365,8 @@ def dynamics_multiplier(work) -> None:
       d.efc.id,
       d.efc.D,
       d.njmax,
+      work.tree.block_row,
+      work.tree.block_col,
       work.efc_J,
       work.efc_residual,
       work.efc_weight,
@@ -358,4 +374,11 @@ def dynamics_multiplier(work) -> None:
     outputs=[work.matrix],
   )
   _solve(work, 1)
-  wp.launch(_round, dim=(d.nworld, m.nv), inputs=[work.solution], outputs=[work.lam])
+
+
+def dynamics_multiplier(work) -> None:
+  """Fills `work.lam` from the right-hand side that the integrator left."""
+  rows.launch(work)
+  solve_hessian(work)
+  dofs = (work.data.nworld, work.model.nv)
+  wp.launch(_round, dim=dofs, inputs=[work.solution], outputs=[work.lam])

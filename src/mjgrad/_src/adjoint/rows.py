@@ -1,8 +1,9 @@
 """Constraint rows at the solution: residual y = J a - aref and the weight that is active there.
 
 The active set is taken from y itself, row by row: an inactive pyramid edge says nothing about the
-other edges of its contact. An equality row is always active. A friction row is active between its bounds; a row of an elliptic cone
-that slides has no weight of its own, `adjoint/hessian.py` adds the Hessian of its cone.
+other edges of its contact. An equality row is always active. A friction row is active between its
+bounds. A row of an elliptic cone that slides has no weight of its own: `adjoint/multiplier.py` adds
+the Hessian of its cone.
 
 Source: MuJoCo documentation, Computation, "Constraint solver" (the convex costs).
 """
@@ -21,6 +22,7 @@ wp.set_module_options({"enable_backward": False})
 CONTACT_ELLIPTIC = wp.constant(int(ConstraintType.CONTACT_ELLIPTIC))
 EQUALITY = wp.constant(int(ConstraintType.EQUALITY))
 FRICTION_DOF = wp.constant(int(ConstraintType.FRICTION_DOF))
+FRICTION_TENDON = wp.constant(int(ConstraintType.FRICTION_TENDON))
 CONE = wp.constant(-1.0)
 """Stands for the weight of a row whose elliptic cone slides."""
 
@@ -94,7 +96,7 @@ def _weight(
   d = efc_D_in[worldid, efcid]
   efctype = efc_type_in[worldid, efcid]
   weight = float(0.0)
-  if efctype == FRICTION_DOF:
+  if efctype == FRICTION_DOF or efctype == FRICTION_TENDON:
     if wp.abs(d * y) < efc_frictionloss_in[worldid, efcid]:
       weight = d
   elif efctype == CONTACT_ELLIPTIC:

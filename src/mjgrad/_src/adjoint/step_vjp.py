@@ -16,46 +16,68 @@ Source: DESIGN section 2; docs/derivation.md.
 """
 
 from mjgrad._src.adjoint import multiplier
+from mjgrad._src.adjoint import refine
 from mjgrad._src.adjoint import sweep
 from mjgrad._src.adjoint import tape
 from mjgrad._src.adjoint import twists
 from mjgrad._src.engine import adapter
 from mjgrad._src.integrators import semi_implicit
 from mjgrad._src.terms import actuator
+from mjgrad._src.terms import actuator_state
 from mjgrad._src.terms import applied
 from mjgrad._src.terms import body_equality
 from mjgrad._src.terms import contact
 from mjgrad._src.terms import dof
+from mjgrad._src.terms import fluid
+from mjgrad._src.terms import gravcomp
 from mjgrad._src.terms import inertia
 from mjgrad._src.terms import joint_equality
 from mjgrad._src.terms import joint_spring
 from mjgrad._src.terms import limit
+from mjgrad._src.terms import tendon
+from mjgrad._src.terms import tendon_armature
+from mjgrad._src.terms import tendon_path
+from mjgrad._src.terms import tendon_rates
+from mjgrad._src.terms import tendon_rows
 
 TERMS = (
   inertia,
   applied,
   dof,
   joint_spring,
+  gravcomp,
+  fluid,
   limit,
   joint_equality,
   body_equality,
   actuator,
   contact,
+  tendon,
+  tendon_rows,
+  tendon_armature,
+  tendon_path,
 )
-"""Every local term of the residual; inertia comes first because it starts the wrenches."""
+"""Every local term of the residual.
+
+Inertia comes first because it starts the wrenches, tendon paths last because they carry what other
+terms leave on tendons.
+"""
 
 
 def step_vjp(work) -> None:
   """Pulls the cotangents in `work` back through the step before `work.tape.step`."""
   tape.load_previous(work)
   adapter.linearization_point(work.model, work.data)
-  actuator.evaluate(work)
+  refine.launch(work)
+  tendon_rates.evaluate(work)
+  actuator_state.evaluate(work)
 
   semi_implicit.vjp(work)
   multiplier.integrator_multiplier(work)
   multiplier.dynamics_multiplier(work)
 
   twists.launch(work)
+  tendon_rates.launch(work)
   for term in TERMS:
     term.vjp(work)
   sweep.launch(work)

@@ -1,7 +1,7 @@
 """The tape: what a step must remember, and the device-side counter that walks it.
 
 A step stores its input state and the acceleration that it solved for; everything else is recomputed
-in the backward pass. Slot k holds (q, v, a) at the start of step k, and v of slot k + 1 is the
+in the backward pass. Slot k holds (q, v, w, a) at the start of step k, and v of slot k + 1 is the
 velocity after step k. The counter lives on the device, so the captured graph of one step serves
 every step of a call.
 """
@@ -21,20 +21,23 @@ class Tape:
     step: the slot in work, shape [1]
     qpos: positions [m, or quaternion, or rad], shape [nstep + 1, nworld, nq]
     qvel: velocities [m/s or rad/s], shape [nstep + 1, nworld, nv]
+    act: activations, shape [nstep, nworld, na]
     qacc: solved accelerations [m/s^2 or rad/s^2], shape [nstep, nworld, nv]
   """
 
   step: wp.array
   qpos: wp.array
   qvel: wp.array
+  act: wp.array
   qacc: wp.array
 
   @classmethod
-  def empty(cls, nstep: int, nworld: int, nq: int, nv: int, device: wp.Device) -> "Tape":
+  def empty(cls, nstep: int, nworld: int, nq: int, nv: int, na: int, device: wp.Device) -> "Tape":
     return cls(
       step=wp.zeros(1, dtype=int, device=device),
       qpos=wp.zeros((nstep + 1, nworld, nq), dtype=float, device=device),
       qvel=wp.zeros((nstep + 1, nworld, nv), dtype=float, device=device),
+      act=wp.zeros((nstep, nworld, na), dtype=float, device=device),
       qacc=wp.zeros((nstep, nworld, nv), dtype=float, device=device),
     )
 
@@ -82,6 +85,7 @@ def store_input(tape: Tape, d) -> None:
   """Records the state before a step."""
   _move(_store, d.qpos, [tape.step, 0, d.qpos], [tape.qpos])
   _move(_store, d.qvel, [tape.step, 0, d.qvel], [tape.qvel])
+  _move(_store, d.act, [tape.step, 0, d.act], [tape.act])
 
 
 def store_output(tape: Tape, d) -> None:
@@ -98,4 +102,5 @@ def load_previous(work) -> None:
   wp.launch(_advance, dim=1, inputs=[-1], outputs=[tape.step])
   _move(_load, d.qpos, [tape.step, tape.qpos], [d.qpos])
   _move(_load, d.qvel, [tape.step, tape.qvel], [d.qvel])
+  _move(_load, d.act, [tape.step, tape.act], [d.act])
   _move(_load, work.qacc, [tape.step, tape.qacc], [work.qacc])

@@ -10,9 +10,11 @@ import warp as wp
 from mjgrad._src.adjoint.tape import Tape
 from mjgrad._src.adjoint.twists import NTWIST
 from mjgrad._src.adjoint.twists import NWRENCH
+from mjgrad._src.engine.features import check_tendon_parameters
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
+from mjgrad._src.terms.tendon_rates import NRATE
 
 _JOINT_NDOF = {
   int(mujoco.mjtJoint.mjJNT_FREE): 6,
@@ -20,6 +22,7 @@ _JOINT_NDOF = {
   int(mujoco.mjtJoint.mjJNT_SLIDE): 1,
   int(mujoco.mjtJoint.mjJNT_HINGE): 1,
 }
+_TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Tree:
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
     limited_jnt: ids of limited joints, shape [nlimit]
     body_equality: ids of connect and weld equalities, shape [nequality]
+    block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
   """
 
   body_lastdof: wp.array
@@ -39,6 +43,8 @@ class Tree:
   dof_after: wp.array
   limited_jnt: wp.array
   body_equality: wp.array
+  block_row: wp.array
+  block_col: wp.array
 
   @classmethod
   def from_model(cls, mjm: mujoco.MjModel, device: wp.Device) -> "Tree":
@@ -59,7 +65,8 @@ class Tree:
     limited = np.nonzero(mjm.jnt_limited)[0]
     pair_types = [int(mujoco.mjtEq.mjEQ_CONNECT), int(mujoco.mjtEq.mjEQ_WELD)]
     body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
-    arrays = (lastdof, before, after, limited, body_equality)
+    blocks = np.tril_indices((mjm.nv + 1) // 2)
+    arrays = (lastdof, before, after, limited, body_equality, *blocks)
     return cls(*(wp.array(a.astype(np.int32), dtype=int, device=device) for a in arrays))
 
 
@@ -72,7 +79,10 @@ class Actuation:
     velocity: transmission velocity [rad/s or m/s], shape [nworld, nactuator]
     ctrl: control after its clamp, shape [nworld, nactuator]
     ctrl_free: 0 where the control clamp holds, else 1, shape [nworld, nactuator]
+    input: what the gain multiplies, control or activation, shape [nworld, nactuator]
+    force: actuator force after its clamp, shape [nworld, nactuator]
     force_free: 0 where the force clamp holds, else 1, shape [nworld, nactuator]
+    adj_input: cotangent of `input`, shape [nworld, nactuator]
     qfrc: summed actuator force on each dof before its clamp [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is clamped, else 1, shape [nworld, nv]
     slope: derivative of the dof's actuator force in its velocity, shape [nworld, nv]
@@ -82,7 +92,10 @@ class Actuation:
   velocity: wp.array
   ctrl: wp.array
   ctrl_free: wp.array
+  input: wp.array
+  force: wp.array
   force_free: wp.array
+  adj_input: wp.array
   qfrc: wp.array
   dof_free: wp.array
   slope: wp.array
@@ -103,6 +116,7 @@ class Workspace:
     tape: Tape,
     requested: dict[str, bool],
   ):
+    check_tendon_parameters(mjm, requested)
     self.model, self.data, self.tree, self.tape = model, data, tree, tape
     nworld, nv = data.nworld, model.nv
     device = data.qpos.device
@@ -115,7 +129,9 @@ class Workspace:
 
     implicitfast = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
     constraint = enabled("CONSTRAINT")
+    cg = mjm.opt.solver == int(mujoco.mjtSolver.mjSOL_CG)
     self.elliptic = mjm.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
+    self.refine = constraint and (self.elliptic or cg)
     self.gravity_enabled = enabled("GRAVITY")
     self.spring_enabled = enabled("SPRING")
     self.damper_enabled = enabled("DAMPER")
@@ -123,7 +139,17 @@ class Workspace:
     self.actuation_enabled = mjm.nu > 0 and enabled("ACTUATION")
     self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
     self.limit_enabled = constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
+    passive = self.spring_enabled or self.damper_enabled
+    self.gravcomp_enabled = passive and self.gravity_enabled and bool(mjm.body_gravcomp.any())
+    self.fluid_enabled = passive and bool(mjm.opt.density or mjm.opt.viscosity)
     self.equality_enabled = constraint and enabled("EQUALITY") and mjm.neq > 0
+    self.tendon_limit_enabled = constraint and enabled("LIMIT") and bool(mjm.tendon_limited.any())
+    self.tendon_armature_enabled = mjm.ntendon > 0 and (
+      bool(mjm.tendon_armature.any())
+      or bool(mjm.actuator_armature[mjm.actuator_trntype == _TENDON_TRANSMISSION].any())
+      or "tendon_armature" in requested
+    )
+    self.implicit_tendon_damping = implicitfast and self.damper_enabled and mjm.ntendon > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
     self.implicit_actuation = implicitfast and self.actuation_enabled
     if implicitfast:
@@ -131,6 +157,7 @@ class Workspace:
     else:
       self.implicit = self.damper_enabled and enabled("EULERDAMP")
 
+    self.ones = wp.ones((nworld, nv), dtype=float, device=device)
     self.qacc = floats(nworld, nv)
     self.lam = floats(nworld, nv)
     self.mu = floats(nworld, nv)
@@ -138,18 +165,24 @@ class Workspace:
     self.matrix = wp.zeros((nworld, nv, nv), dtype=wp.float64, device=device)
     self.rhs = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
     self.solution = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
-    self.efc_J = floats(nworld, data.njmax, nv) if model.is_sparse else data.efc.J
+    self.efc_J = floats(nworld, data.njmax, nv + nv % 2) if model.is_sparse else data.efc.J
     self.efc_residual = floats(nworld, data.njmax)
     self.efc_weight = floats(nworld, data.njmax)
+    self.efc_force = floats(nworld, data.njmax)
     self.twist = wp.zeros((nworld, nv + 1, NTWIST), dtype=wp.spatial_vector, device=device)
     self.wrench = wp.zeros((nworld, model.nbody, NWRENCH), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
     self.actuation = Actuation(
-      *(floats(nworld, model.nactuator) for _ in range(5)), *(floats(nworld, nv) for _ in range(3))
+      *(floats(nworld, model.nactuator) for _ in range(8)), *(floats(nworld, nv) for _ in range(3))
     )
+    self.ten_rate = floats(nworld, model.ntendon, NRATE)
+    self.ten_acc = floats(nworld, model.ntendon)
+    self.adj_ten_length = floats(nworld, model.ntendon)
+    self.adj_ten_rate = floats(nworld, model.ntendon, NRATE)
 
     self.adj_qpos = floats(nworld, nv)
     self.adj_qvel = floats(nworld, nv)
+    self.adj_act = floats(nworld, model.na)
     self.adj_ctrl = floats(nworld, model.nu)
     self.adj_qfrc_applied = floats(nworld, nv)
     self.adj_xfrc_applied = wp.zeros((nworld, model.nbody), dtype=wp.spatial_vector, device=device)
@@ -165,6 +198,7 @@ class Workspace:
     inputs = (
       self.adj_qpos,
       self.adj_qvel,
+      self.adj_act,
       self.adj_ctrl,
       self.adj_qfrc_applied,
       self.adj_xfrc_applied,

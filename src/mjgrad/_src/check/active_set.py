@@ -11,7 +11,8 @@ documentation, chapter "Computation", section "Constraint model"):
                         open N >= mu T | sliding | sticking mu N + T <= 0
 
 The zones are computed from y; `efc_state` of the solver may be one iteration old. The branch also
-contains which rows and contacts exist at all, and the clamps of controls and actuator forces.
+contains which rows and contacts exist at all, and the clamps of controls, activations and actuator
+forces.
 """
 
 from dataclasses import dataclass
@@ -117,25 +118,42 @@ def _elliptic_zone(
 
 
 def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
-  """Zones (-1 below, 0 inside, 1 above) of controls, actuator forces and joint actuator forces."""
+  """Zones (-1 below, 0 inside, 1 above) of controls, activations, actuator and joint forces."""
   ctrl = mjd.ctrl.copy()
-  zones = np.zeros(2 * mjm.nu + mjm.njnt, dtype=np.int8)
+  zones = []
   clamp_ctrl = not mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL
-  for i in range(mjm.nu):
-    if clamp_ctrl and mjm.actuator_ctrllimited[i]:
+  for i in np.flatnonzero(mjm.actuator_ctrllimited):
+    if clamp_ctrl:
       low, high = mjm.actuator_ctrlrange[i]
-      zones[i] = _zone(ctrl[i], low, high, f"control clamp of actuator {i}", nearest)
+      zones.append(_zone(ctrl[i], low, high, f"control clamp of actuator {i}", nearest))
       ctrl[i] = np.clip(ctrl[i], low, high)
-    if mjm.actuator_forcelimited[i]:
-      low, high = mjm.actuator_forcerange[i]
-      force = _unclamped_force(mjm, mjd, i, ctrl[i])
-      zones[mjm.nu + i] = _zone(force, low, high, f"force clamp of actuator {i}", nearest)
-  for j in range(mjm.njnt):
-    if mjm.jnt_actfrclimited[j]:
-      force = mjd.qfrc_actuator[mjm.jnt_dofadr[j]]
-      low, high = mjm.jnt_actfrcrange[j]
-      zones[2 * mjm.nu + j] = int(force >= high) - int(force <= low)
-  return zones
+  for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0)):
+    for value in next_activation(mjm, mjd, i, clamp=False):
+      what = f"activation clamp of actuator {i}"
+      zones.append(_zone(value, *mjm.actuator_actrange[i], what, nearest))
+  for i in np.flatnonzero(mjm.actuator_forcelimited):
+    force = _unclamped_force(mjm, mjd, i, ctrl)
+    what = f"force clamp of actuator {i}"
+    zones.append(_zone(force, *mjm.actuator_forcerange[i], what, nearest))
+  for j in np.flatnonzero(mjm.jnt_actfrclimited):
+    force = mjd.qfrc_actuator[mjm.jnt_dofadr[j]]
+    low, high = mjm.jnt_actfrcrange[j]
+    zones.append(int(force >= high) - int(force <= low))
+  return np.array(zones, dtype=np.int8)
+
+
+def next_activation(
+  mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, clamp: bool = True
+) -> np.ndarray:
+  """Activations of actuator i after a step from where `mj_forward` left `mjd`, shape [actnum]."""
+  start = mjm.actuator_actadr[i]
+  entries = slice(start, start + mjm.actuator_actnum[i])
+  duration = mjm.opt.timestep
+  if mjm.actuator_dyntype[i] == mujoco.mjtDyn.mjDYN_FILTEREXACT:
+    tau = max(mjm.actuator_dynprm[i, 0], mujoco.mjMINVAL)
+    duration = tau * -np.expm1(-duration / tau)
+  act = mjd.act[entries] + duration * mjd.act_dot[entries]
+  return np.clip(act, *mjm.actuator_actrange[i]) if clamp and mjm.actuator_actlimited[i] else act
 
 
 def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -> int:
@@ -144,17 +162,22 @@ def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -
   return int(value >= high) - int(value <= low)
 
 
-def _unclamped_force(mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, ctrl: float) -> float:
+def _unclamped_force(mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, ctrl: np.ndarray) -> float:
   """Actuator force before its clamp; after it where gain or bias is not affine."""
   if mjm.actuator_gaintype[i] not in _AFFINE_GAIN or mjm.actuator_biastype[i] not in _AFFINE_BIAS:
     return float(mjd.actuator_force[i])
+  value = ctrl[mjm.actuator_ctrladr[i]]
+  if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
+    value = mjd.act[mjm.actuator_actadr[i]]
+    if mjm.actuator_actearly[i]:
+      value = next_activation(mjm, mjd, i)[0]
   basis = np.array([1.0, mjd.actuator_length[i], mjd.actuator_velocity[i]])
   gain, bias = mjm.actuator_gainprm[i, :3], mjm.actuator_biasprm[i, :3]
   if mjm.actuator_gaintype[i] == _AFFINE_GAIN[0]:
     gain = gain * (1.0, 0.0, 0.0)
   if mjm.actuator_biastype[i] == _AFFINE_BIAS[0]:
     bias = 0.0 * bias
-  return float(gain @ basis * ctrl + bias @ basis)
+  return float(gain @ basis * value + bias @ basis)
 
 
 def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> None:

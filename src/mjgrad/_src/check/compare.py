@@ -13,9 +13,10 @@ the natural sizes, and
 
     error = |g - g*| / (VANISHING |cotangent|).
 
-The kinds are: on the next position alone, on the next velocity alone, on both; the worst of the
-three errors counts. Draws are stacked because the gradient in a single number, such as one friction
-coefficient, may vanish by chance along one cotangent, which says nothing about the engine.
+The kinds are: on the next position alone, on the next velocity alone, on the whole next state, and,
+in models with activations, on these alone; the worst of the errors counts. Draws are stacked
+because the gradient in a single number, such as one friction coefficient, may vanish by chance
+along one cotangent, which says nothing about the engine.
 
 Entries of a parameter that sit on a kink (two geoms that share the larger friction, say) are left
 out of both gradients.
@@ -24,7 +25,8 @@ The forward step of the engine differs from C MuJoCo's when
 
     |qacc - qacc*|    > FORWARD_RTOL (|qacc*| + |qacc_smooth*|)                     or
     |dv| > FORWARD_RTOL dt (|qacc*| + |qacc_smooth*|) + ROUNDING (1 + |v*|)         or
-    |dq| > FORWARD_RTOL dt^2 (|qacc*| + |qacc_smooth*|) + ROUNDING (1 + |q*|)
+    |dq| > FORWARD_RTOL dt^2 (|qacc*| + |qacc_smooth*|) + ROUNDING (1 + |q*|)       or
+    |dw| > FORWARD_RTOL |w* - w| + ROUNDING (1 + |w*|)
 
 The size of the terms that cancel is what float32 is accurate relative to, hence qacc_smooth.
 """
@@ -44,7 +46,7 @@ FORWARD_RTOL = 1e-3
 ROUNDING = 4e-6  # of a float32 state, relative
 ZERO_RTOL = 1e-4
 VANISHING = 1e-7
-KINDS = 3
+KINDS = 3  # without activations; with them there is one more
 DRAWS = 3
 
 
@@ -54,22 +56,31 @@ class Cotangents:
 
   Attributes:
     qpos: ambient, with a part along the quaternions that must have no effect,
-      shape [KINDS * DRAWS, nstates, nq].
-    qvel: shape [KINDS * DRAWS, nstates, nv].
+      shape [kinds * DRAWS, nstates, nq].
+    qvel: shape [kinds * DRAWS, nstates, nv].
+    act: shape [kinds * DRAWS, nstates, na].
   """
 
   qpos: np.ndarray
   qvel: np.ndarray
+  act: np.ndarray
 
   @staticmethod
   def random(mjm: mujoco.MjModel, nstates: int, seed: int) -> "Cotangents":
-    """On the position alone, on the velocity alone, on both."""
+    """On the position alone, on the velocity alone, on all, on the activations alone."""
     rng = np.random.default_rng(seed)
-    qpos = rng.normal(size=(KINDS * DRAWS, nstates, mjm.nq)).astype(np.float32).astype(np.float64)
-    qvel = rng.normal(size=(KINDS * DRAWS, nstates, mjm.nv)).astype(np.float32).astype(np.float64)
+    count = (KINDS + (mjm.na > 0)) * DRAWS
+
+    def draw(size: int) -> np.ndarray:
+      return rng.normal(size=(count, nstates, size)).astype(np.float32).astype(np.float64)
+
+    qpos, qvel, act = draw(mjm.nq), draw(mjm.nv), draw(mjm.na)
     qvel[:DRAWS] = 0.0
     qpos[DRAWS : 2 * DRAWS] = 0.0
-    return Cotangents(qpos, qvel)
+    act[: 2 * DRAWS] = 0.0
+    qpos[KINDS * DRAWS :] = 0.0
+    qvel[KINDS * DRAWS :] = 0.0
+    return Cotangents(qpos, qvel, act)
 
 
 def forward_error(
@@ -78,10 +89,12 @@ def forward_error(
   qpos: np.ndarray,
   qvel: np.ndarray,
   qacc: np.ndarray,
+  act: np.ndarray | None = None,
 ) -> float:
   """How far an engine's step is from the oracle's, in units of the tolerance; inf if not finite."""
   base, dt = local.base, mjm.opt.timestep
-  if not all(np.all(np.isfinite(x)) for x in (qpos, qvel, qacc)):
+  act = base.act if act is None else act
+  if not all(np.all(np.isfinite(x)) for x in (qpos, qvel, qacc, act)):
     return float("inf")
   size = FORWARD_RTOL * (np.linalg.norm(base.qacc) + np.linalg.norm(base.qacc_smooth))
   moved = np.empty(mjm.nv)
@@ -91,6 +104,8 @@ def forward_error(
     norm(qacc - base.qacc) / (size + mujoco.mjMINVAL),
     norm(qvel - base.qvel) / (dt * size + ROUNDING * (1 + norm(base.qvel))),
     norm(moved) / (dt * dt * size + ROUNDING * (1 + norm(base.qpos))),
+    norm(act - base.act)
+    / (FORWARD_RTOL * norm(base.act - local.point.act) + ROUNDING * (1 + norm(base.act))),
   )
   return float(max(errors))
 
@@ -111,7 +126,7 @@ def compare_channel(
     channel: its name.
     local: the oracle at every state.
     cotangents: what was pulled back.
-    gradients: the engine's, shape [KINDS * DRAWS, nstates, n]; "qpos" in the tangent space.
+    gradients: the engine's, shape [kinds * DRAWS, nstates, n]; "qpos" in the tangent space.
     left_out: states that do not count because the forward steps differ.
     scale: natural size of a displacement of every entry, shape [n].
   """
@@ -123,7 +138,7 @@ def compare_channel(
     jac = here.jacobians[channel]
     for k in range(gradients.shape[0]):
       adj_qpos = to_tangent(mjm, here.base.qpos, cotangents.qpos[k, s])
-      truth[k, s] = jac.vjp(adj_qpos, cotangents.qvel[k, s])
+      truth[k, s] = jac.vjp(adj_qpos, cotangents.qvel[k, s], cotangents.act[k, s])
     if channel in STATE_CHANNELS:
       if here.switching(channel):
         switching.append(s)
@@ -138,12 +153,14 @@ def compare_channel(
       masked[:, s, here.jacobians[channel].switching] = 0.0
 
   sizes, difference = _stacked_norm(truth), _stacked_norm(masked - truth)
-  adjoint = _stacked_norm(np.concatenate((cotangents.qpos, cotangents.qvel), axis=2))
+  adjoint = _stacked_norm(
+    np.concatenate((cotangents.qpos, cotangents.qvel, cotangents.act), axis=2)
+  )
   vanishing = _stacked_norm(truth * scale) < VANISHING * adjoint
   absolute = _stacked_norm((masked - truth) * scale) / (VANISHING * adjoint)
   floors = [
     ZERO_RTOL * np.median(sizes[kind][~vanishing[kind]]) if not vanishing[kind].all() else 0.0
-    for kind in range(KINDS)
+    for kind in range(len(sizes))
   ]
   relative = difference / np.maximum(sizes, np.maximum(np.array(floors)[:, None], mujoco.mjMINVAL))
   errors = np.where(vanishing, absolute, relative).max(axis=0)
@@ -167,6 +184,6 @@ def compare_channel(
 
 
 def _stacked_norm(values: np.ndarray) -> np.ndarray:
-  """Norm over draws and entries, shape [KINDS * DRAWS, nstates, n] to [KINDS, nstates]."""
-  grouped = values.reshape(KINDS, DRAWS, *values.shape[1:])
+  """Norm over draws and entries, shape [kinds * DRAWS, nstates, n] to [kinds, nstates]."""
+  grouped = values.reshape(-1, DRAWS, *values.shape[1:])
   return np.sqrt(np.sum(grouped**2, axis=(1, 3)))

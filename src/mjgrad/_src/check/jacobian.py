@@ -1,9 +1,9 @@
 """One-step Jacobians of the oracle by channel, and their chains along a trajectory.
 
-A column is the derivative of (q', v') in R^(2 nv) along one entry of one channel (see
-`differences.py`). An entry is at a switching point when the differences find no derivative, or
-when the active set changes between the two displaced evaluations that the derivative was read
-from. A whole state is at a switching point when a switch lies within float32 reach of it
+A column is the derivative of (q', v', w') in R^(2 nv + na), w the activations, along one entry of
+one channel (see `differences.py`). An entry is at a switching point when the differences find no
+derivative, or when the active set changes between the two displaced evaluations that the derivative
+was read from. A whole state is at a switching point when a switch lies within float32 reach of it
 (`SWITCH_RTOL`): the engine may then be on the other branch.
 
 The chain of a trajectory is the product of transposed one-step Jacobians along given states,
@@ -43,7 +43,7 @@ class Jacobian:
   """Derivative of the next state with respect to one channel.
 
   Attributes:
-    matrix: columns over the flat channel, shape [2 nv, n].
+    matrix: columns over the flat channel, shape [2 nv + na, n].
     disagreement: estimated relative error of every column, shape [n].
     switching: entries without a derivative, shape [n].
   """
@@ -52,9 +52,19 @@ class Jacobian:
   disagreement: np.ndarray
   switching: np.ndarray
 
-  def vjp(self, adj_qpos: np.ndarray, adj_qvel: np.ndarray) -> np.ndarray:
-    """Pulls a tangent cotangent of the next state back to the channel, shape [n]."""
-    return self.matrix.T @ np.concatenate((adj_qpos, adj_qvel))
+  def vjp(
+    self, adj_qpos: np.ndarray, adj_qvel: np.ndarray, adj_act: np.ndarray | None = None
+  ) -> np.ndarray:
+    """Pulls a tangent cotangent of the next state back to the channel, shape [n].
+
+    Args:
+      adj_qpos: shape [nv].
+      adj_qvel: shape [nv].
+      adj_act: shape [na], or None for zero.
+    """
+    given = np.concatenate((adj_qpos, adj_qvel))
+    pulled = self.matrix[: given.size].T @ given
+    return pulled if adj_act is None else pulled + self.matrix[given.size :].T @ adj_act
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,8 @@ def jacobian(
   scale = oracle.channel_scale(channel)
   size = scale.size
   steps = STEPS if channel in STATE_CHANNELS else PARAMETER_STEPS
-  noise = ROUNDING * float(np.linalg.norm(np.concatenate((base.qpos, base.qvel))))
-  matrix = np.zeros((2 * oracle.nv, size))
+  noise = ROUNDING * float(np.linalg.norm(np.concatenate((base.qpos, base.qvel, base.act))))
+  matrix = np.zeros((oracle.ndx, size))
   disagreement = np.zeros(size)
   switching = np.zeros(size, dtype=bool)
 
@@ -133,16 +143,18 @@ def _at_lower_bound(oracle: Oracle, channel: str, index: int) -> bool:
 
 @dataclass(frozen=True)
 class Chain:
-  """Gradient of <adj_qpos, q_T> + <adj_qvel, v_T> along a trajectory of T steps.
+  """Gradient of <adj_qpos, q_T> + <adj_qvel, v_T> + <adj_act, w_T> along a trajectory of T steps.
 
   Attributes:
     qpos, qvel: with respect to the state before every step and the last, shape [T + 1, nv].
+    act: likewise, shape [T + 1, na].
     inputs: with respect to every other requested channel, per step, shape [T, n].
     switching: steps at a switching point.
   """
 
   qpos: np.ndarray
   qvel: np.ndarray
+  act: np.ndarray
   inputs: dict[str, np.ndarray]
   switching: list[int]
 
@@ -153,6 +165,7 @@ def chain_vjp(
   adj_qpos: np.ndarray,
   adj_qvel: np.ndarray,
   channels: Sequence[str] = ("ctrl",),
+  adj_act: np.ndarray | None = None,
 ) -> Chain:
   """Chains one-step Jacobians backwards along the visited points.
 
@@ -161,19 +174,24 @@ def chain_vjp(
     points: the input of every step, in order; length T.
     adj_qpos: cotangent of the last position in its tangent space, shape [nv].
     adj_qvel: cotangent of the last velocity, shape [nv].
-    channels: what to report besides qpos and qvel.
+    channels: what to report besides qpos, qvel and act.
+    adj_act: cotangent of the last activation, shape [na], or None for zero.
   """
-  count, nv = len(points), oracle.nv
-  qpos, qvel = np.zeros((count + 1, nv)), np.zeros((count + 1, nv))
-  qpos[-1], qvel[-1] = adj_qpos, adj_qvel
+  count = len(points)
+  names = ("qpos", "qvel", "act") if oracle.mjm.na else ("qpos", "qvel")
+  state = {name: np.zeros((count + 1, *oracle.channel_shape(name))) for name in (*names, "act")}
+  state["qpos"][-1], state["qvel"][-1] = adj_qpos, adj_qvel
+  if adj_act is not None:
+    state["act"][-1] = adj_act
   inputs = {name: np.zeros((count, oracle.channel_scale(name).size)) for name in channels}
   switching = []
   for k in reversed(range(count)):
-    local = linearise(oracle, points[k], ("qpos", "qvel", *channels))
-    qpos[k] = local.jacobians["qpos"].vjp(qpos[k + 1], qvel[k + 1])
-    qvel[k] = local.jacobians["qvel"].vjp(qpos[k + 1], qvel[k + 1])
+    local = linearise(oracle, points[k], (*names, *channels))
+    adj = (state["qpos"][k + 1], state["qvel"][k + 1], state["act"][k + 1])
+    for name in names:
+      state[name][k] = local.jacobians[name].vjp(*adj)
     for name in channels:
-      inputs[name][k] = local.jacobians[name].vjp(qpos[k + 1], qvel[k + 1])
-    if any(local.switching(name) for name in ("qpos", "qvel", *channels)):
+      inputs[name][k] = local.jacobians[name].vjp(*adj)
+    if any(local.switching(name) for name in (*names, *channels)):
       switching.append(k)
-  return Chain(qpos, qvel, inputs, switching[::-1])
+  return Chain(state["qpos"], state["qvel"], state["act"], inputs, switching[::-1])

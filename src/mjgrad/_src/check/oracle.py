@@ -2,10 +2,11 @@
 
 One step of C MuJoCo is a map on the tangent space of the state,
 
-    (q, v, u, tau, wrench, p)  ->  (q', v')
+    (q, v, w, u, tau, wrench, p)  ->  (q', v', w')
 
-where a displacement of q is an element of R^nv added with `mj_integratePos` and measured with
-`mj_differentiatePos`. Quaternions therefore need no special case, neither as input nor as output.
+where w are the activations and a displacement of q is an element of R^nv added with
+`mj_integratePos` and measured with `mj_differentiatePos`. Quaternions therefore need no special
+case, neither as input nor as output.
 
 Held fixed: the warm start (the solved acceleration of the undisturbed state, so that a solve is a
 function of its input alone) and everything that the compiler derives from the parameters
@@ -34,7 +35,7 @@ SOLVER_ITERATIONS = 200
 LS_TOLERANCE = 1e-14
 LS_ITERATIONS = 200
 
-STATE_CHANNELS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
+STATE_CHANNELS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
 
 # Model parameters that MuJoCo reads only where they are positive: at zero they have one side.
 NONNEGATIVE_FIELDS = (
@@ -59,6 +60,7 @@ class Point:
   Attributes:
     qpos: positions, shape [nq].
     qvel: velocities, shape [nv].
+    act: activations, shape [na].
     ctrl: controls, shape [nu].
     qfrc_applied: generalised forces [N or N m], shape [nv].
     xfrc_applied: force [N] and torque [N m] at the centre of mass of every body, shape [nbody, 6].
@@ -66,6 +68,7 @@ class Point:
 
   qpos: np.ndarray
   qvel: np.ndarray
+  act: np.ndarray
   ctrl: np.ndarray
   qfrc_applied: np.ndarray
   xfrc_applied: np.ndarray
@@ -76,6 +79,7 @@ class Point:
     return Point(
       qpos=mjm.qpos0.copy(),
       qvel=np.zeros(mjm.nv),
+      act=np.zeros(mjm.na),
       ctrl=np.zeros(mjm.nu),
       qfrc_applied=np.zeros(mjm.nv),
       xfrc_applied=np.zeros((mjm.nbody, 6)),
@@ -94,6 +98,7 @@ class Step:
   Attributes:
     qpos: next positions, shape [nq].
     qvel: next velocities, shape [nv].
+    act: next activations, shape [na].
     qacc: solved acceleration, shape [nv].
     qacc_smooth: acceleration without constraint forces, shape [nv].
     warmstart: where the solver began, shape [nv]; displaced evaluations begin there too.
@@ -101,6 +106,7 @@ class Step:
 
   qpos: np.ndarray
   qvel: np.ndarray
+  act: np.ndarray
   qacc: np.ndarray
   qacc_smooth: np.ndarray
   warmstart: np.ndarray
@@ -119,11 +125,6 @@ class Oracle:
   """
 
   def __init__(self, mjm: mujoco.MjModel, *, engine_frames: bool = False):
-    if mjm.na:
-      raise InvalidInput(
-        f"The oracle steps models without activation states; this model has na = {mjm.na}. "
-        "Remove the stateful actuators."
-      )
     self.mjm = copy.deepcopy(mjm)
     opt = self.mjm.opt
     opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
@@ -142,12 +143,18 @@ class Oracle:
   def nv(self) -> int:
     return self.mjm.nv
 
+  @property
+  def ndx(self) -> int:
+    """Size of a displacement of the state, 2 nv + na."""
+    return 2 * self.mjm.nv + self.mjm.na
+
   def load(self, point: Point, warmstart: np.ndarray) -> None:
     """Writes a point and the solver's first guess into `mjd`."""
     mjd = self.mjd
     mjd.time = 0.0
     mjd.qpos[:] = point.qpos
     mjd.qvel[:] = point.qvel
+    mjd.act[:] = point.act
     mjd.ctrl[:] = point.ctrl
     mjd.qfrc_applied[:] = point.qfrc_applied
     mjd.xfrc_applied[:] = point.xfrc_applied
@@ -162,6 +169,7 @@ class Oracle:
     return Step(
       qpos=mjd.qpos.copy(),
       qvel=mjd.qvel.copy(),
+      act=mjd.act.copy(),
       qacc=mjd.qacc.copy(),
       qacc_smooth=mjd.qacc_smooth.copy(),
       warmstart=warmstart,
@@ -186,14 +194,13 @@ class Oracle:
       delta: displacement, in the channel's units.
 
     Returns:
-      (q' - q'_base, v' - v'_base), shape [2 nv].
+      (q' - q'_base, v' - v'_base, w' - w'_base), shape [2 nv + na].
     """
     mjm, mjd = self.mjm, self.mjd
     self._evaluate(self._mj_step, point, base, channel, index, delta)
-    out = np.empty(2 * mjm.nv)
-    mujoco.mj_differentiatePos(mjm, out[: mjm.nv], 1.0, base.qpos, mjd.qpos)
-    out[mjm.nv :] = mjd.qvel - base.qvel
-    return out
+    moved = np.empty(mjm.nv)
+    mujoco.mj_differentiatePos(mjm, moved, 1.0, base.qpos, mjd.qpos)
+    return np.concatenate((moved, mjd.qvel - base.qvel, mjd.act - base.act))
 
   def branch(
     self, point: Point, base: Step, channel: str = "qvel", index: int = 0, delta: float = 0.0
@@ -258,6 +265,7 @@ class Oracle:
     shapes = {
       "qpos": (mjm.nv,),
       "qvel": (mjm.nv,),
+      "act": (mjm.na,),
       "ctrl": (mjm.nu,),
       "qfrc_applied": (mjm.nv,),
       "xfrc_applied": (mjm.nbody, 6),
@@ -273,16 +281,22 @@ class Oracle:
     """Natural size of a displacement of each entry of a channel, flat.
 
     Step sizes of the differences are multiples of it. Coordinates and velocities: one unit.
-    Controls: half the control range. Forces: what changes a velocity by about one unit in a step.
-    Armature: the inertia that it is added to. Other parameters: the entry's own size, or, where
-    that is zero, the field's mean size.
+    Activations and controls: half their range. Forces: what changes a velocity by about one unit in
+    a step. Armature: the inertia that it is added to. Other parameters: the entry's own size, or,
+    where that is zero, the field's mean size.
     """
     mjm = self.mjm
     if channel in ("qpos", "qvel"):
       return np.ones(mjm.nv)
+    if channel == "act":
+      scale = np.ones(mjm.na)
+      for i in np.flatnonzero(mjm.actuator_actlimited):
+        start = mjm.actuator_actadr[i]
+        scale[start : start + mjm.actuator_actnum[i]] = _half_range(mjm.actuator_actrange[i])
+      return scale
     if channel == "ctrl":
-      half = 0.5 * (mjm.actuator_ctrlrange[:, 1] - mjm.actuator_ctrlrange[:, 0])
-      return np.where(mjm.actuator_ctrllimited.astype(bool) & (half > 0), half, 1.0)
+      limited = mjm.actuator_ctrllimited.astype(bool)
+      return np.where(limited, _half_range(mjm.actuator_ctrlrange.T), 1.0)
     if channel == "qfrc_applied":
       return self._qfrc_scale.copy()
     if channel == "xfrc_applied":
@@ -294,3 +308,9 @@ class Oracle:
       return np.maximum(value, mjm.dof_M0)
     typical = value[value > 0].mean() if np.any(value > 0) else 1.0
     return np.where(value > 1e-6 * typical, value, typical)
+
+
+def _half_range(bounds: np.ndarray) -> np.ndarray:
+  """Half the width of a range, one where that is zero."""
+  half = 0.5 * (bounds[1] - bounds[0])
+  return np.where(half > 0, half, 1.0)

@@ -74,7 +74,7 @@ def run_check(
   steps, gradients = engine.gradients(cotangents, channels)
 
   errors = [
-    forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s])
+    forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     for s, here in enumerate(local)
   ]
   reframed = _reframe(mjm, states, channels, local, steps, errors)
@@ -117,9 +117,9 @@ def _reframe(
   for s, here in enumerate(local):
     framed = linearise(oracle, states[s].point, ())
     base = framed.base
-    if forward_error(mjm, here, base.qpos, base.qvel, base.qacc) < DISTINCT:
+    if forward_error(mjm, here, base.qpos, base.qvel, base.qacc, base.act) < DISTINCT:
       continue
-    error = forward_error(mjm, framed, steps.qpos[s], steps.qvel[s], steps.qacc[s])
+    error = forward_error(mjm, framed, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     if error <= 1.0 and error < errors[s]:
       local[s] = linearise(oracle, states[s].point, channels)
       out.append(s)
@@ -175,16 +175,15 @@ class _Engine:
     wrt_params = tuple(name for name in channels if name not in STATE_CHANNELS)
     collected: dict[str, list[np.ndarray]] = {name: [] for name in channels}
     out = None
-    for adj_qpos, adj_qvel in zip(cotangents.qpos, cotangents.qvel, strict=True):
+    for adj_qpos, adj_qvel, adj_act in zip(
+      cotangents.qpos, cotangents.qvel, cotangents.act, strict=True
+    ):
       out = step_gradient(
         self._sim,
-        inputs["qpos"],
-        inputs["qvel"],
-        inputs["ctrl"],
-        adj_qpos,
-        adj_qvel,
-        qfrc_applied=inputs["qfrc_applied"],
-        xfrc_applied=inputs["xfrc_applied"],
+        **inputs,
+        adj_qpos=adj_qpos,
+        adj_qvel=adj_qvel,
+        adj_act=adj_act,
         wrt_params=wrt_params,
       )
       for name in channels:

@@ -9,6 +9,8 @@ not from rest alone; they are then classified, and a spread over the classes is 
     kicked    a settled state with random velocities: contacts slide
     posed     random joint positions around and past their limits, then a few steps of rollout
 
+But for the settled ones, candidates start at random activations.
+
 Every state is rounded to float32, so that the engine and the oracle see the same numbers.
 """
 
@@ -16,11 +18,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 
 import mujoco
 import numpy as np
 
 from mjgrad._src.check.active_set import ActiveSet
+from mjgrad._src.check.active_set import next_activation
 from mjgrad._src.check.oracle import Oracle
 from mjgrad._src.check.oracle import Point
 from mjgrad._src.errors import InvalidInput
@@ -37,6 +41,7 @@ MAX_SPEED = 100.0  # [m/s or rad/s] faster states are left out as the product of
 MAX_QACC = 1e6
 
 _CNSTR = mujoco.mjtConstraint
+_MUSCLE = int(mujoco.mjtDyn.mjDYN_MUSCLE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class CheckState:
     point: the state.
     kind: how it was made, one of `KINDS`.
     labels: any of "airborne", "contact", "sliding", "self_contact", "joint_limit",
-      "friction_loss_slip", "ctrl_clamp", "force_clamp".
+      "friction_loss_slip", "ctrl_clamp", "act_clamp", "force_clamp".
     ncon: number of contacts.
     nefc: number of constraint rows.
   """
@@ -110,6 +115,7 @@ def _start_points(mjm: mujoco.MjModel) -> list[Point]:
     point = Point.initial(mjm)
     point.qpos[:] = mjm.key_qpos[key]
     point.qvel[:] = mjm.key_qvel[key]
+    point.act[:] = mjm.key_act[key]
     starts.append(point)
   return starts
 
@@ -128,12 +134,13 @@ def _make(
   if kind == "settled":
     return _jittered(mjm, rested, rng, position=1e-4, velocity=1e-3)
   if kind == "kicked":
-    return _jittered(mjm, rested, rng, position=1e-3, velocity=1.0)
+    return _activated(mjm, _jittered(mjm, rested, rng, position=1e-3, velocity=1.0), rng)
   if kind == "rollout":
-    begin = _jittered(mjm, start, rng, position=0.05, velocity=0.3)
+    begin = _activated(mjm, _jittered(mjm, start, rng, position=0.05, velocity=0.3), rng)
     return _rollout(oracle, begin, rng, int(rng.integers(1, ROLLOUT_STEPS)))
   begin = start if rng.random() < 0.5 else rested
-  return _rollout(oracle, _posed(mjm, begin, rng), rng, int(rng.integers(1, HOLD_STEPS)))
+  posed = _activated(mjm, _posed(mjm, begin, rng), rng)
+  return _rollout(oracle, posed, rng, int(rng.integers(1, HOLD_STEPS)))
 
 
 def _rollout(oracle: Oracle, begin: Point, rng: np.random.Generator, steps: int) -> Point:
@@ -150,6 +157,7 @@ def _state_of(oracle: Oracle) -> Point:
   point = Point.initial(oracle.mjm)
   point.qpos[:] = oracle.mjd.qpos
   point.qvel[:] = oracle.mjd.qvel
+  point.act[:] = oracle.mjd.act
   return point
 
 
@@ -159,7 +167,23 @@ def _jittered(
   qpos = point.qpos.copy()
   mujoco.mj_integratePos(mjm, qpos, rng.normal(size=mjm.nv), position)
   qvel = point.qvel + velocity * rng.normal(size=mjm.nv)
-  return Point(qpos, qvel, point.ctrl, point.qfrc_applied, point.xfrc_applied)
+  return replace(point, qpos=qpos, qvel=qvel)
+
+
+def _activated(mjm: mujoco.MjModel, point: Point, rng: np.random.Generator) -> Point:
+  """Random activations: in their range, else in [0, 1] for muscles and [-1, 1] for others."""
+  if mjm.na == 0:
+    return point
+  act = point.act.copy()
+  for i in np.flatnonzero(mjm.actuator_actnum):
+    if mjm.actuator_actlimited[i]:
+      low, high = mjm.actuator_actrange[i]
+    else:
+      low, high = float(-(mjm.actuator_dyntype[i] != _MUSCLE)), 1.0
+    start = mjm.actuator_actadr[i]
+    entries = slice(start, start + mjm.actuator_actnum[i])
+    act[entries] = rng.uniform(low, high, size=act[entries].size)
+  return replace(point, act=act)
 
 
 def _posed(mjm: mujoco.MjModel, point: Point, rng: np.random.Generator) -> Point:
@@ -188,7 +212,9 @@ def _with_inputs(
   """Random controls, generalised forces and wrenches; a hundredth of them when quiet."""
   size = 0.01 if quiet else 1.0
   limited = mjm.actuator_ctrllimited.astype(bool)
-  low = np.where(limited, mjm.actuator_ctrlrange[:, 0], -1.0)
+  excitation = np.zeros(mjm.nu, dtype=bool)
+  excitation[mjm.actuator_ctrladr[mjm.actuator_dyntype == _MUSCLE]] = True
+  low = np.where(limited, mjm.actuator_ctrlrange[:, 0], np.where(excitation, 0.0, -1.0))
   high = np.where(limited, mjm.actuator_ctrlrange[:, 1], 1.0)
   wide = CTRL_OVERSHOOT if not quiet else 1.0
   ctrl = 0.5 * (low + high) + size * wide * 0.5 * (high - low) * rng.uniform(-1, 1, size=mjm.nu)
@@ -197,7 +223,7 @@ def _with_inputs(
   qfrc = force * mjm.dof_M0 * rng.normal(size=mjm.nv)
   xfrc = force * mjm.body_mass[:, None] * rng.normal(size=(mjm.nbody, 6))
   xfrc[:, 3:] *= 0.1
-  return Point(point.qpos, point.qvel, ctrl, qfrc, xfrc)
+  return replace(point, ctrl=ctrl, qfrc_applied=qfrc, xfrc_applied=xfrc)
 
 
 def _classify(oracle: Oracle, point: Point, kind: str) -> CheckState | None:
@@ -236,6 +262,11 @@ def labels_of(mjm: mujoco.MjModel, mjd: mujoco.MjData, branch: ActiveSet) -> tup
   outside = (mjd.ctrl < mjm.actuator_ctrlrange[:, 0]) | (mjd.ctrl > mjm.actuator_ctrlrange[:, 1])
   if np.any(limited & outside):
     labels.add("ctrl_clamp")
+  if any(
+    np.any(next_activation(mjm, mjd, i, clamp=False) != next_activation(mjm, mjd, i))
+    for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0))
+  ):
+    labels.add("act_clamp")
   bounded = mjm.actuator_forcelimited.astype(bool)
   at_bound = np.any(mjd.actuator_force[:, None] == mjm.actuator_forcerange, axis=1)
   if np.any(bounded & at_bound):

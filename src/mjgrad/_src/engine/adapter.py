@@ -15,11 +15,20 @@ from mujoco_warp._src.math import make_frame as make_frame
 from mujoco_warp._src.math import mul_quat as mul_quat
 from mujoco_warp._src.math import quat_sub as quat_sub
 from mujoco_warp._src.math import quat_to_vel as quat_to_vel
+from mujoco_warp._src.math import rot_vec_quat as rot_vec_quat
+from mujoco_warp._src.smooth import tendon_armature as _tendon_armature
 from mujoco_warp._src.types import ConstraintType as ConstraintType
 from mujoco_warp._src.types import vec5 as vec5
 from mujoco_warp._src.types import vec10 as vec10
 from mujoco_warp._src.types import vec12 as vec12
 from mujoco_warp._src.util_misc import dof_damping_total as dof_damping_total
+from mujoco_warp._src.util_misc import muscle_bias as muscle_bias
+from mujoco_warp._src.util_misc import muscle_dynamics as muscle_dynamics
+from mujoco_warp._src.util_misc import muscle_gain as muscle_gain
+from mujoco_warp._src.util_misc import muscle_gain_vel_deriv as muscle_gain_vel_deriv
+from mujoco_warp._src.util_misc import tendon_armature_total as tendon_armature_total
+from mujoco_warp._src.util_misc import tendon_damping_total as tendon_damping_total
+from mujoco_warp._src.util_misc import wrap as wrap
 
 make_data = mjw.make_data
 put_model = mjw.put_model
@@ -39,15 +48,26 @@ def step(m: mjw.Model, d: mjw.Data) -> None:
 def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
   """Recomputes what the derivatives read, from `d.qpos` and `d.qvel`, without solving.
 
-  Fills poses, `cdof`, `cinert`, `cvel`, `cdof_dot`, `M`, the contacts and the constraint rows,
+  Fills poses, tendons, `cdof`, `cinert`, `cvel`, `cdof_dot`, `M`, the contacts and constraint rows,
   with the functions that `mujoco_warp.step` calls, so the values are those of the forward pass.
   """
   mjw.kinematics(m, d)
   mjw.com_pos(m, d)
+  mjw.tendon(m, d)
   mjw.crb(m, d)
+  if m.ntendon:
+    _tendon_armature(m, d)
   mjw.com_vel(m, d)
   mjw.collision(m, d)
   mjw.make_constraint(m, d)
+
+
+def smooth_forces(m: mjw.Model, d: mjw.Data) -> None:
+  """Computes `d.qfrc_smooth`, all forces but those of constraints, after `linearization_point`."""
+  mjw.transmission(m, d)
+  mjw.fwd_velocity(m, d)
+  mjw.fwd_actuation(m, d)
+  mjw.fwd_acceleration(m, d, factorize=True)
 
 
 def kinematics(m: mjw.Model, d: mjw.Data) -> None:
@@ -66,4 +86,3 @@ def sensors(m: mjw.Model, d: mjw.Data) -> None:
 def silence_overflow(m: mjw.Model) -> None:
   """Stops the engine from printing about overflows, which mjgrad raises as errors."""
   m.opt.warn_overflow = mjw.OverflowType(0)
-

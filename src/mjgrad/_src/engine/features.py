@@ -4,24 +4,37 @@ Anything else raises `UnsupportedFeature` when the simulator is built, with ever
 by name, all at once. Nothing is ever dropped from a gradient in silence.
 """
 
+from collections.abc import Container
+
 import mujoco
 import numpy as np
 
 from mjgrad._src.contact.round import GEOM_TYPES
 from mjgrad._src.errors import UnsupportedFeature
+from mjgrad._src.terms.actuator_law import BIAS_AFFINE
+from mjgrad._src.terms.actuator_law import BIASES
+from mjgrad._src.terms.actuator_law import DYNAMICS
+from mjgrad._src.terms.actuator_law import GAIN_FIXED
+from mjgrad._src.terms.actuator_law import GAINS
 
 _OBJECT = mujoco.mjtObj
 _EULER = int(mujoco.mjtIntegrator.mjINT_EULER)
 _IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
 _SOLVERS = [int(mujoco.mjtSolver.mjSOL_NEWTON), int(mujoco.mjtSolver.mjSOL_CG)]
-_GAINS = [int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE)]
-_BIASES = [int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)]
 _EQUALITIES = [
   int(mujoco.mjtEq.mjEQ_CONNECT),
   int(mujoco.mjtEq.mjEQ_WELD),
   int(mujoco.mjtEq.mjEQ_JOINT),
+  int(mujoco.mjtEq.mjEQ_TENDON),
 ]
-_JOINT_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_JOINT)
+_JOINT_TRANSMISSIONS = [
+  int(mujoco.mjtTrn.mjTRN_JOINT),
+  int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
+]
+_BALL = int(mujoco.mjtJoint.mjJNT_BALL)
+_TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
+_SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
+_WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
 _SCALAR_JOINTS = [int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)]
 
@@ -46,13 +59,39 @@ def _collidable(mjm: mujoco.MjModel) -> np.ndarray:
   return (matches != 0).any(axis=1)
 
 
-def _inert_tendons(mjm: mujoco.MjModel) -> np.ndarray:
-  """Tendons that exert no force; they may serve sensors or drawing."""
-  active = (mjm.tendon_limited != 0) | (mjm.tendon_stiffnesspoly != 0).any(axis=1)
-  active |= (mjm.tendon_dampingpoly != 0).any(axis=1)
-  for field in ("stiffness", "damping", "armature", "frictionloss"):
-    active |= getattr(mjm, f"tendon_{field}") != 0
-  return ~active
+def _wrapping_tendons(mjm: mujoco.MjModel) -> np.ndarray:
+  """Tendons whose path has a sphere or cylinder."""
+  found = np.zeros(mjm.ntendon, dtype=bool)
+  for t in range(mjm.ntendon):
+    path = slice(mjm.tendon_adr[t], mjm.tendon_adr[t] + mjm.tendon_num[t])
+    found[t] = np.isin(mjm.wrap_type[path], _WRAPS).any()
+  return found
+
+
+def _branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
+  """Spatial tendons some of whose pairs of dofs have no entry in the inertia matrix.
+
+  The engine keeps only the entries of J J^T that the inertia matrix has room for, pairs of dofs on
+  one chain.
+  """
+  found = np.zeros(mjm.ntendon, dtype=bool)
+  for t in _where(mjm.tendon_type == _SPATIAL):
+    dofs = mjm.ten_J_colind[mjm.ten_J_rowadr[t] : mjm.ten_J_rowadr[t] + mjm.ten_J_rownnz[t]]
+    for i in dofs:
+      row = mjm.M_colind[mjm.M_rowadr[i] : mjm.M_rowadr[i] + mjm.M_rownnz[i]]
+      found[t] |= not np.isin(dofs[dofs <= i], row).all()
+  return found
+
+
+def _tendon_has(mjm: mujoco.MjModel, fields: tuple[str, ...]) -> np.ndarray:
+  """Tendons with a non-zero entry in one of the fields, of their own or of their actuator."""
+  found = np.zeros(mjm.ntendon, dtype=bool)
+  on_tendon = mjm.actuator_trntype == _TENDON_TRANSMISSION
+  for field in fields:
+    own, lent = getattr(mjm, f"tendon_{field}"), getattr(mjm, f"actuator_{field}")
+    found |= own.any(axis=tuple(range(1, own.ndim)))
+    found[mjm.actuator_trnid[on_tendon & lent.any(axis=tuple(range(1, lent.ndim))), 0]] = True
+  return found
 
 
 def unsupported(mjm: mujoco.MjModel) -> list[str]:
@@ -74,18 +113,27 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.append("option enable sleep: a sleeping tree has no gradient")
   if opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE:
     found.append("option enable override: contact override is not differentiated")
-  if opt.density or opt.viscosity:
-    found.append("option density, viscosity: fluid forces are not differentiated")
+  if (opt.density or opt.viscosity) and opt.integrator == _IMPLICITFAST:
+    found.append("option density, viscosity: fluid forces under implicitfast; use Euler")
+  clamped = (mjm.jnt_actgravcomp != 0) & (mjm.jnt_actfrclimited != 0)
+  if mjm.body_gravcomp.any():
+    add(_OBJECT.mjOBJ_JOINT, clamped, "gravity compensation inside an actuator force limit")
 
-  add(_OBJECT.mjOBJ_TENDON, ~_inert_tendons(mjm), "tendon forces are not differentiated")
+  tendon = _OBJECT.mjOBJ_TENDON
+  add(tendon, mjm.tendon_springyield != 0, "plastic tendon springs are not differentiated")
+  branching = _branching_tendons(mjm)
+  add(
+    tendon,
+    branching & _tendon_has(mjm, ("armature",)),
+    "armature of a spatial tendon between branches of the tree is not differentiated",
+  )
   add(
     _OBJECT.mjOBJ_EQUALITY,
     ~np.isin(mjm.eq_type, _EQUALITIES),
-    "only connect, weld and joint equalities are differentiated",
+    "only connect, weld, joint and tendon equalities are differentiated",
   )
   add(_OBJECT.mjOBJ_FLEX, np.ones(mjm.nflex), "flexes are not differentiated")
   add(_OBJECT.mjOBJ_PLUGIN, np.ones(mjm.nplugin), "plugins are not differentiated")
-  add(_OBJECT.mjOBJ_BODY, mjm.body_gravcomp != 0, "gravity compensation is not differentiated")
   add(_OBJECT.mjOBJ_BODY, mjm.body_mocapid >= 0, "mocap bodies are not differentiated")
   add(_OBJECT.mjOBJ_JOINT, mjm.jnt_springyield != 0, "plastic joint springs are not differentiated")
   add(_OBJECT.mjOBJ_PAIR, np.ones(mjm.npair), "explicit contact pairs are not differentiated")
@@ -97,15 +145,32 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(_OBJECT.mjOBJ_GEOM, (mjm.geom_surfacevel != 0).any(axis=1), "surface velocity")
   add(_OBJECT.mjOBJ_GEOM, mjm.geom_adhesion != 0, "contact adhesion is not differentiated")
 
-  on_joint = mjm.actuator_trntype == _JOINT_TRANSMISSION
+  on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
+  jnt_type = mjm.jnt_type[np.where(on_joint, mjm.actuator_trnid[:, 0], 0)]
   actuator = _OBJECT.mjOBJ_ACTUATOR
-  add(actuator, ~on_joint, "only joint transmissions are differentiated")
-  add(actuator, mjm.actuator_actadr >= 0, "actuators with activation are not differentiated")
-  add(actuator, ~np.isin(mjm.actuator_gaintype, _GAINS), "use a fixed or affine gain")
-  add(actuator, ~np.isin(mjm.actuator_biastype, _BIASES), "use no bias or an affine one")
+  on_tendon = mjm.actuator_trntype == _TENDON_TRANSMISSION
+  add(actuator, ~(on_joint | on_tendon), "only joint and tendon transmissions are differentiated")
+  add(tendon, mjm.tendon_actfrclimited != 0, "a limit of the tendon's total actuator force")
+  if mjm.jnt_actfrclimited.any():
+    add(actuator, on_tendon, "on a tendon, beside joints that limit their total actuator force")
+  add(actuator, ~np.isin(mjm.actuator_gaintype, GAINS), "use a fixed, affine or muscle gain")
+  add(actuator, ~np.isin(mjm.actuator_biastype, BIASES), "use no bias, an affine or a muscle one")
+  add(actuator, ~np.isin(mjm.actuator_dyntype, DYNAMICS), "these dynamics are not differentiated")
+  servo = (mjm.actuator_gaintype == int(GAIN_FIXED)) & (mjm.actuator_biastype == int(BIAS_AFFINE))
+  servo &= mjm.actuator_gainprm[:, 0] == -mjm.actuator_biasprm[:, 1]
+  add(
+    actuator,
+    on_joint & (jnt_type == _BALL) & servo & (mjm.actuator_actadr >= 0),
+    "a servo with activation on a ball joint wraps its set point",
+  )
   add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
 
   if opt.integrator == _IMPLICITFAST:
+    add(
+      tendon,
+      branching & _tendon_has(mjm, ("damping", "dampingpoly")),
+      "damping of a spatial tendon between branches of the tree under implicitfast; use Euler",
+    )
     standalone = [
       mjm.jnt_bodyid[j]
       for j in _where(mjm.jnt_type == _FREE)
@@ -115,9 +180,9 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
       f"{name}: implicitfast integrates lone free bodies by a rule of its own; use Euler"
       for name in _names(mjm, _OBJECT.mjOBJ_BODY, np.array(standalone, dtype=int))
     )
-    jnt = np.where(on_joint, mjm.actuator_trnid[:, 0], 0)
-    scalar = np.isin(mjm.jnt_type[jnt], _SCALAR_JOINTS)
+    scalar = np.isin(jnt_type, _SCALAR_JOINTS)
     velocity = (mjm.actuator_gainprm[:, 2] != 0) | (mjm.actuator_biasprm[:, 2] != 0)
+    add(actuator, on_tendon & velocity, "velocity feedback through a tendon; use Euler")
     add(
       actuator,
       on_joint & ~scalar & velocity,
@@ -132,3 +197,32 @@ def check_supported(mjm: mujoco.MjModel) -> None:
   if found:
     lines = "\n  ".join(found)
     raise UnsupportedFeature(f"this model has no exact gradient because of\n  {lines}")
+
+
+def check_tendon_parameters(mjm: mujoco.MjModel, names: Container[str]) -> None:
+  """Raises `UnsupportedFeature` where a parameter would switch on a law without a gradient.
+
+  Args:
+    mjm: the model.
+    names: parameters that are given per call.
+  """
+  refused = {
+    "tendon_armature": (
+      _branching_tendons(mjm) | _wrapping_tendons(mjm),
+      "no armature on a spatial tendon that wraps or lies between branches of the tree",
+    ),
+  }
+  if mjm.opt.integrator == _IMPLICITFAST:
+    refused["tendon_damping"] = (
+      _branching_tendons(mjm),
+      "no damping of a spatial tendon between branches of the tree under implicitfast; use Euler",
+    )
+  found = [
+    f"parameter {name}, {element}: {reason}"
+    for name, (mask, reason) in refused.items()
+    if name in names
+    for element in _names(mjm, _OBJECT.mjOBJ_TENDON, _where(mask))
+  ]
+  if found:
+    lines = "\n  ".join(found)
+    raise UnsupportedFeature(f"these parameters have no exact gradient because of\n  {lines}")

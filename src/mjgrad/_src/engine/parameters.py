@@ -42,6 +42,12 @@ PARAMETERS = {
   "actuator_biasprm": Parameter("see the MuJoCo documentation of the actuator's bias type"),
   "geom_friction": Parameter("1, m, m (slide, spin, roll)", lower=0.0),
   "geom_size": Parameter("m", lower=0.0),
+  "tendon_stiffness": Parameter("N/m (N m/rad for a fixed tendon of hinges)"),
+  "tendon_damping": Parameter("N s/m", lower=0.0),
+  "tendon_armature": Parameter("kg", lower=0.0),
+  "tendon_frictionloss": Parameter("N", lower=0.0),
+  "tendon_lengthspring": Parameter("m"),
+  "tendon_range": Parameter("m"),
   "opt.gravity": Parameter("m/s^2"),
 }
 

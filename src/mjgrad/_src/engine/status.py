@@ -91,7 +91,7 @@ class Status:
       CapacityError: contacts or constraint rows did not fit; names the option and the value.
       NonFiniteState: a position or velocity is not finite; names the world and the joint.
     """
-    word = self.word.numpy()
+    word = self.word.numpy().copy()  # on a CPU this is a view, and it is cleared below
     if not self._has_error(word):
       return
     self.word.zero_()

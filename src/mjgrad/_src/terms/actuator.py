@@ -1,430 +1,301 @@
-"""Actuators on joints: motors and affine (position, velocity) servos, with their clamps.
+"""Actuators: force, clamps and activation, on top of the transmission's length and rates.
 
-With moment m (the gear), length l, velocity m . v and control u,
+    phi = -rate_lam F                          zero where the force is clamped
+    psi = -h rate_mu rate_a F'                 implicitfast only; F' the slope in velocity
+    next activation                            pulled back with its own cotangent
 
-    F = clamp( (g0 + g1 l + g2 m.v) u + (b0 + b1 l + b2 m.v) )
-    phi = -(m . lam) F                                  zero on dofs at their actfrcrange
-    psi = -h (m . mu) (m . a_d) (g2 u + b2)             implicitfast only, zero where clamped
-
-A hinge or slide has l = gear q; a ball joint has l = gear . t with t its rotation vector; a free
-joint has l = 0. At a clamp the gradient is the one of the clamped side, zero.
+with rate_w = moment . w (terms/transmission.py) and F, F', the activation from
+terms/actuator_law.py. At a clamp of the control, of the force or of the dof's total force the
+gradient is the one of the clamped side, zero.
 
 Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical integration".
 """
 
-import mujoco
 import warp as wp
 
-from mjgrad._src.engine.adapter import quat_to_vel
+from mjgrad._src.adjoint.twists import LAM
+from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import vec10
-from mjgrad._src.integrators.manifold import log_jacobian_transpose
+from mjgrad._src.terms.actuator_law import DYN_NONE
+from mjgrad._src.terms.actuator_law import actuator_force
+from mjgrad._src.terms.actuator_law import force_slope
+from mjgrad._src.terms.actuator_law import next_activation
+from mjgrad._src.terms.actuator_law import slope_input
+from mjgrad._src.terms.transmission import IN_PARENT
+from mjgrad._src.terms.transmission import TENDON
+from mjgrad._src.terms.transmission import joint_length_gradient
+from mjgrad._src.terms.transmission import joint_moment
+from mjgrad._src.terms.transmission import joint_ndof
+from mjgrad._src.terms.transmission import joint_rate
 
 wp.set_module_options({"enable_backward": False})
 
-FREE = wp.constant(int(mujoco.mjtJoint.mjJNT_FREE))
-BALL = wp.constant(int(mujoco.mjtJoint.mjJNT_BALL))
-GAIN_AFFINE = wp.constant(int(mujoco.mjtGain.mjGAIN_AFFINE))
-BIAS_AFFINE = wp.constant(int(mujoco.mjtBias.mjBIAS_AFFINE))
-MAX_DOF = wp.constant(6)
-
-
-@wp.func
-def affine_force(
-  u: float,
-  length: float,
-  velocity: float,
-  gainprm: vec10,
-  biasprm: vec10,
-  affine_gain: bool,
-  affine_bias: bool,
-) -> wp.float32:
-  """F before the force clamp."""
-  gain = gainprm[0]
-  if affine_gain:
-    gain = gainprm[0] + gainprm[1] * length + gainprm[2] * velocity
-  force = gain * u
-  if affine_bias:
-    force = force + biasprm[0] + biasprm[1] * length + biasprm[2] * velocity
-  return force
-
-
-@wp.func
-def force_slope(
-  u: float, gainprm: vec10, biasprm: vec10, affine_gain: bool, affine_bias: bool
-) -> wp.float32:
-  """dF / d velocity before the force clamp."""
-  slope = float(0.0)
-  if affine_gain:
-    slope = gainprm[2] * u
-  if affine_bias:
-    slope = slope + biasprm[2]
-  return slope
-
-
-@wp.func
-def _ndof(jnttype: int) -> int:
-  n = int(1)
-  if jnttype == FREE:
-    n = 6
-  elif jnttype == BALL:
-    n = 3
-  return n
-
-
-@wp.func
-def _moment_dot(gear: wp.spatial_vector, x: wp.array2d[float], row: int, adr: int, n: int) -> float:
-  total = float(0.0)
-  for i in range(n):
-    total += gear[i] * x[row, adr + i]
-  return total
-
-
-@wp.func
-def _rotation_vector(qpos_in: wp.array2d[float], worldid: int, adr: int) -> wp.vec3:
-  quat = wp.quat(
-    qpos_in[worldid, adr],
-    qpos_in[worldid, adr + 1],
-    qpos_in[worldid, adr + 2],
-    qpos_in[worldid, adr + 3],
-  )
-  return quat_to_vel(wp.normalize(quat))
-
 
 @wp.kernel
-def _actuator_force(
-  # Model:
-  jnt_type: wp.array[int],
-  jnt_qposadr: wp.array[int],
-  jnt_dofadr: wp.array[int],
-  actuator_gaintype: wp.array[int],
-  actuator_biastype: wp.array[int],
-  actuator_ctrladr: wp.array[int],
-  actuator_trnid: wp.array[wp.vec2i],
-  actuator_gainprm: wp.array2d[vec10],
-  actuator_biasprm: wp.array2d[vec10],
-  actuator_forcelimited: wp.array[bool],
-  actuator_forcerange: wp.array2d[wp.vec2],
-  actuator_ctrllimited: wp.array[bool],
-  actuator_ctrlrange: wp.array2d[wp.vec2],
-  actuator_gear: wp.array2d[wp.spatial_vector],
-  # Data in:
-  qpos_in: wp.array2d[float],
-  qvel_in: wp.array2d[float],
-  ctrl_in: wp.array2d[float],
-  # In:
-  clamp_ctrl: bool,
-  # Out:
-  length_out: wp.array2d[float],
-  velocity_out: wp.array2d[float],
-  ctrl_out: wp.array2d[float],
-  ctrl_free_out: wp.array2d[float],
-  force_free_out: wp.array2d[float],
-  qfrc_out: wp.array2d[float],
-):
-  worldid, actid = wp.tid()
-  jntid = actuator_trnid[actid][0]
-  jnttype = jnt_type[jntid]
-  qposadr = jnt_qposadr[jntid]
-  dofadr = jnt_dofadr[jntid]
-  gear = actuator_gear[worldid % actuator_gear.shape[0], actid]
-  gainprm = actuator_gainprm[worldid % actuator_gainprm.shape[0], actid]
-  biasprm = actuator_biasprm[worldid % actuator_biasprm.shape[0], actid]
-  affine_gain = actuator_gaintype[actid] == GAIN_AFFINE
-  affine_bias = actuator_biastype[actid] == BIAS_AFFINE
-  n = _ndof(jnttype)
-
-  ctrladr = actuator_ctrladr[actid]
-  u = ctrl_in[worldid, ctrladr]
-  ctrl_free = float(1.0)
-  if clamp_ctrl and actuator_ctrllimited[ctrladr]:
-    bounds = actuator_ctrlrange[worldid % actuator_ctrlrange.shape[0], ctrladr]
-    if u < bounds[0] or u > bounds[1]:
-      ctrl_free = 0.0
-    u = wp.clamp(u, bounds[0], bounds[1])
-
-  length = float(0.0)
-  if jnttype == BALL:
-    rotation_gear = wp.vec3(gear[0], gear[1], gear[2])
-    length = wp.dot(rotation_gear, _rotation_vector(qpos_in, worldid, qposadr))
-    # A servo on an angle takes the shorter way round: its set point is the nearest equivalent.
-    if not affine_gain and affine_bias and gainprm[0] == -biasprm[1]:
-      period = wp.static(2.0 * wp.pi) * wp.length(rotation_gear)
-      if period > 0.0:
-        u -= period * wp.round((u - length) / period)
-  elif jnttype != FREE:
-    length = gear[0] * qpos_in[worldid, qposadr]
-  velocity = _moment_dot(gear, qvel_in, worldid, dofadr, n)
-
-  force = affine_force(u, length, velocity, gainprm, biasprm, affine_gain, affine_bias)
-  force_free = float(1.0)
-  if actuator_forcelimited[actid]:
-    limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
-    if force <= limits[0] or force >= limits[1]:
-      force_free = 0.0
-    force = wp.clamp(force, limits[0], limits[1])
-
-  length_out[worldid, actid] = length
-  velocity_out[worldid, actid] = velocity
-  ctrl_out[worldid, actid] = u
-  ctrl_free_out[worldid, actid] = ctrl_free
-  force_free_out[worldid, actid] = force_free
-  for i in range(n):
-    wp.atomic_add(qfrc_out, worldid, dofadr + i, gear[i] * force)
-
-
-@wp.kernel
-def _dof_free(
-  # Model:
-  jnt_actfrclimited: wp.array[bool],
-  jnt_actfrcrange: wp.array2d[wp.vec2],
-  dof_jntid: wp.array[int],
-  # In:
-  qfrc_in: wp.array2d[float],
-  # Out:
-  dof_free_out: wp.array2d[float],
-):
-  worldid, dofid = wp.tid()
-  jntid = dof_jntid[dofid]
-  free = float(1.0)
-  if jnt_actfrclimited[jntid]:
-    bounds = jnt_actfrcrange[worldid % jnt_actfrcrange.shape[0], jntid]
-    qfrc = qfrc_in[worldid, dofid]
-    if qfrc <= bounds[0] or qfrc >= bounds[1]:
-      free = 0.0
-  dof_free_out[worldid, dofid] = free
-
-
-@wp.kernel
-def _velocity_slope(
-  # Model:
-  jnt_dofadr: wp.array[int],
-  actuator_gaintype: wp.array[int],
-  actuator_biastype: wp.array[int],
-  actuator_trnid: wp.array[wp.vec2i],
-  actuator_gainprm: wp.array2d[vec10],
-  actuator_biasprm: wp.array2d[vec10],
-  actuator_gear: wp.array2d[wp.spatial_vector],
-  # Data in:
-  ctrl_in: wp.array2d[float],
-  # In:
-  force_free: wp.array2d[float],
-  dof_free: wp.array2d[float],
-  # Out:
-  slope_out: wp.array2d[float],
-):
-  worldid, actid = wp.tid()
-  dofid = jnt_dofadr[actuator_trnid[actid][0]]
-  gear = actuator_gear[worldid % actuator_gear.shape[0], actid][0]
-  slope = force_slope(
-    ctrl_in[worldid, actid],
-    actuator_gainprm[worldid % actuator_gainprm.shape[0], actid],
-    actuator_biasprm[worldid % actuator_biasprm.shape[0], actid],
-    actuator_gaintype[actid] == GAIN_AFFINE,
-    actuator_biastype[actid] == BIAS_AFFINE,
-  )
-  free = force_free[worldid, actid] * dof_free[worldid, dofid]
-  wp.atomic_add(slope_out, worldid, dofid, free * gear * gear * slope)
-
-
-@wp.kernel
-def _actuator_vjp(
+def _force_vjp(
   # Model:
   opt_timestep: wp.array[float],
   jnt_type: wp.array[int],
   jnt_qposadr: wp.array[int],
   jnt_dofadr: wp.array[int],
+  actuator_trntype: wp.array[int],
+  actuator_dyntype: wp.array[int],
   actuator_gaintype: wp.array[int],
   actuator_biastype: wp.array[int],
   actuator_ctrladr: wp.array[int],
   actuator_trnid: wp.array[wp.vec2i],
   actuator_gainprm: wp.array2d[vec10],
   actuator_biasprm: wp.array2d[vec10],
-  actuator_forcelimited: wp.array[bool],
-  actuator_forcerange: wp.array2d[wp.vec2],
   actuator_gear: wp.array2d[wp.spatial_vector],
+  actuator_acc0: wp.array2d[float],
+  actuator_lengthrange: wp.array2d[wp.vec2],
   # Data in:
   qpos_in: wp.array2d[float],
+  qvel_in: wp.array2d[float],
   qacc_in: wp.array2d[float],
   ctrl_in: wp.array2d[float],
   # In:
   implicit: bool,
   length: wp.array2d[float],
   velocity: wp.array2d[float],
-  clamped_ctrl: wp.array2d[float],
-  ctrl_free: wp.array2d[float],
+  input: wp.array2d[float],
+  force: wp.array2d[float],
   force_free: wp.array2d[float],
   dof_free: wp.array2d[float],
+  ones: wp.array2d[float],
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
+  ten_rate: wp.array3d[float],
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_qvel_out: wp.array2d[float],
   adj_ctrl_out: wp.array2d[float],
+  adj_input_out: wp.array2d[float],
+  adj_ten_length_out: wp.array2d[float],
+  adj_ten_rate_out: wp.array3d[float],
   adj_actuator_gainprm_out: wp.array2d[vec10],
   adj_actuator_biasprm_out: wp.array2d[vec10],
 ):
   worldid, actid = wp.tid()
-  if force_free[worldid, actid] == 0.0:
-    return
-  jntid = actuator_trnid[actid][0]
-  jnttype = jnt_type[jntid]
-  dofadr = jnt_dofadr[jntid]
-  ctrladr = actuator_ctrladr[actid]
+  target = actuator_trnid[actid][0]
+  trntype = actuator_trntype[actid]
+  dyntype = actuator_dyntype[actid]
+  gaintype = actuator_gaintype[actid]
+  biastype = actuator_biastype[actid]
   gear = actuator_gear[worldid % actuator_gear.shape[0], actid]
   gainprm = actuator_gainprm[worldid % actuator_gainprm.shape[0], actid]
   biasprm = actuator_biasprm[worldid % actuator_biasprm.shape[0], actid]
-  affine_gain = actuator_gaintype[actid] == GAIN_AFFINE
-  affine_bias = actuator_biastype[actid] == BIAS_AFFINE
-  n = _ndof(jnttype)
+  acc0 = actuator_acc0[worldid % actuator_acc0.shape[0], actid]
+  lengthrange = actuator_lengthrange[worldid % actuator_lengthrange.shape[0], actid]
+  jnttype = int(-1)
+  qposadr = int(0)
+  dofadr = int(0)
+  n = int(0)
+  moment = wp.spatial_vector()
+  if trntype == TENDON:
+    rate_lam = gear[0] * ten_rate[worldid, target, LAM]
+  else:
+    jnttype = jnt_type[target]
+    qposadr = jnt_qposadr[target]
+    dofadr = jnt_dofadr[target]
+    n = joint_ndof(jnttype)
+    moment = joint_moment(qpos_in, worldid, jnttype, qposadr, trntype, gear)
+    rate_lam = joint_rate(moment, lam_in, dof_free, worldid, dofadr, n)
+  free = force_free[worldid, actid]
 
-  moment_lam = float(0.0)
-  for i in range(n):
-    moment_lam += gear[i] * lam_in[worldid, dofadr + i] * dof_free[worldid, dofadr + i]
-
-  adj_u, adj_length, adj_velocity, adj_gainprm, adj_biasprm, _g, _b = wp.grad(affine_force)(
-    clamped_ctrl[worldid, actid],
+  adj_x, adj_length, adj_velocity, adj_gain, adj_bias, _range, _acc0, _g, _b = wp.grad(
+    actuator_force
+  )(
+    input[worldid, actid],
     length[worldid, actid],
     velocity[worldid, actid],
     gainprm,
     biasprm,
-    affine_gain,
-    affine_bias,
+    lengthrange,
+    acc0,
+    gaintype,
+    biastype,
   )
-  grad_ctrl = -moment_lam * adj_u * ctrl_free[worldid, actid]
-  grad_gainprm = -moment_lam * adj_gainprm
-  grad_biasprm = -moment_lam * adj_biasprm
+  weight = -rate_lam * free
+  grad_x = weight * adj_x
+  grad_length = weight * adj_length
+  grad_velocity = weight * adj_velocity
+  grad_gain = weight * adj_gain
+  grad_bias = weight * adj_bias
 
   if implicit:
-    moment_mu = float(0.0)
-    moment_a = float(0.0)
-    for i in range(n):
-      a_d = qacc_in[worldid, dofadr + i] + delta_in[worldid, dofadr + i]
-      moment_mu += gear[i] * mu_in[worldid, dofadr + i] * dof_free[worldid, dofadr + i]
-      moment_a += gear[i] * a_d
-    weight = opt_timestep[worldid % opt_timestep.shape[0]] * moment_mu * moment_a
-    slope_u, slope_gainprm, slope_biasprm, _sg, _sb = wp.grad(force_slope)(
-      ctrl_in[worldid, actid], gainprm, biasprm, affine_gain, affine_bias
+    rate_mu = joint_rate(moment, mu_in, dof_free, worldid, dofadr, n)
+    rate_acc = joint_rate(moment, qacc_in, ones, worldid, dofadr, n)
+    rate_acc += joint_rate(moment, delta_in, ones, worldid, dofadr, n)
+    slope_weight = -opt_timestep[worldid % opt_timestep.shape[0]] * rate_mu * rate_acc * free
+    slope_x, slope_length, slope_velocity, slope_gain, slope_bias, _r, _a, _gt, _bt = wp.grad(
+      force_slope
+    )(
+      slope_input(ctrl_in[worldid, actid], input[worldid, actid], dyntype),
+      length[worldid, actid],
+      velocity[worldid, actid],
+      gainprm,
+      biasprm,
+      lengthrange,
+      acc0,
+      gaintype,
+      biastype,
     )
-    grad_ctrl -= weight * slope_u
-    grad_gainprm -= weight * slope_gainprm
-    grad_biasprm -= weight * slope_biasprm
+    if dyntype == DYN_NONE:
+      wp.atomic_add(adj_ctrl_out, worldid, actuator_ctrladr[actid], slope_weight * slope_x)
+    else:
+      grad_x += slope_weight * slope_x
+    grad_length += slope_weight * slope_length
+    grad_velocity += slope_weight * slope_velocity
+    grad_gain += slope_weight * slope_gain
+    grad_bias += slope_weight * slope_bias
 
+  adj_input_out[worldid, actid] = grad_x
+  if trntype == TENDON:
+    wp.atomic_add(adj_ten_length_out, worldid, target, grad_length * gear[0])
+    wp.atomic_add(adj_ten_rate_out, worldid, target, V, grad_velocity * gear[0])
+    wp.atomic_add(adj_ten_rate_out, worldid, target, LAM, -force[worldid, actid] * gear[0])
+  length_gradient = joint_length_gradient(qpos_in, worldid, jnttype, qposadr, gear)
   for i in range(n):
-    wp.atomic_add(adj_qvel_out, worldid, dofadr + i, -moment_lam * adj_velocity * gear[i])
-  if jnttype == BALL:
-    rotation = _rotation_vector(qpos_in, worldid, jnt_qposadr[jntid])
-    adj_tangent = log_jacobian_transpose(rotation, wp.vec3(gear[0], gear[1], gear[2]))
+    wp.atomic_add(adj_qvel_out, worldid, dofadr + i, grad_velocity * moment[i])
+    wp.atomic_add(adj_qpos_out, worldid, dofadr + i, grad_length * length_gradient[i])
+
+  if trntype == IN_PARENT and n > 1:
+    # gear . R w has the gradient w x (R^T gear) in the joint's tangent
+    first = dofadr + n - 3
+    rotational = wp.spatial_top(moment)
+    if n == 6:
+      rotational = wp.spatial_bottom(moment)
+    turned = wp.vec3()
     for i in range(3):
-      wp.atomic_add(adj_qpos_out, worldid, dofadr + i, -moment_lam * adj_length * adj_tangent[i])
-  elif jnttype != FREE:
-    wp.atomic_add(adj_qpos_out, worldid, dofadr, -moment_lam * adj_length * gear[0])
-  wp.atomic_add(adj_ctrl_out, worldid, ctrladr, grad_ctrl)
+      turned[i] = grad_velocity * qvel_in[worldid, first + i]
+      turned[i] -= force[worldid, actid] * lam_in[worldid, first + i] * dof_free[worldid, first + i]
+    adj_tangent = wp.cross(turned, rotational)
+    for i in range(3):
+      wp.atomic_add(adj_qpos_out, worldid, first + i, adj_tangent[i])
+
   if adj_actuator_gainprm_out.shape[0] > 0:
     row = worldid % adj_actuator_gainprm_out.shape[0]
-    wp.atomic_add(adj_actuator_gainprm_out, row, actid, grad_gainprm)
+    wp.atomic_add(adj_actuator_gainprm_out, row, actid, grad_gain)
   if adj_actuator_biasprm_out.shape[0] > 0:
     row = worldid % adj_actuator_biasprm_out.shape[0]
-    wp.atomic_add(adj_actuator_biasprm_out, row, actid, grad_biasprm)
+    wp.atomic_add(adj_actuator_biasprm_out, row, actid, grad_bias)
 
 
-def evaluate(work) -> None:
-  """Forces, clamps and, under implicitfast, the velocity slope on the diagonal of A."""
-  if not work.actuation_enabled:
-    return
-  m, d, act = work.model, work.data, work.actuation
-  act.qfrc.zero_()
-  wp.launch(
-    _actuator_force,
-    dim=(d.nworld, m.nactuator),
-    inputs=[
-      m.jnt_type,
-      m.jnt_qposadr,
-      m.jnt_dofadr,
-      m.actuator_gaintype,
-      m.actuator_biastype,
-      m.actuator_ctrladr,
-      m.actuator_trnid,
-      m.actuator_gainprm,
-      m.actuator_biasprm,
-      m.actuator_forcelimited,
-      m.actuator_forcerange,
-      m.actuator_ctrllimited,
-      m.actuator_ctrlrange,
-      m.actuator_gear,
-      d.qpos,
-      d.qvel,
-      d.ctrl,
-      work.clamp_ctrl,
-    ],
-    outputs=[act.length, act.velocity, act.ctrl, act.ctrl_free, act.force_free, act.qfrc],
-  )
-  wp.launch(
-    _dof_free,
-    dim=(d.nworld, m.nv),
-    inputs=[m.jnt_actfrclimited, m.jnt_actfrcrange, m.dof_jntid, act.qfrc],
-    outputs=[act.dof_free],
-  )
-  if work.implicit_actuation:
-    act.slope.zero_()
-    wp.launch(
-      _velocity_slope,
-      dim=(d.nworld, m.nactuator),
-      inputs=[
-        m.jnt_dofadr,
-        m.actuator_gaintype,
-        m.actuator_biastype,
-        m.actuator_trnid,
-        m.actuator_gainprm,
-        m.actuator_biasprm,
-        m.actuator_gear,
-        d.ctrl,
-        act.force_free,
-        act.dof_free,
-      ],
-      outputs=[act.slope],
+@wp.kernel
+def _input_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  actuator_dyntype: wp.array[int],
+  actuator_ctrladr: wp.array[int],
+  actuator_actadr: wp.array[int],
+  actuator_dynprm: wp.array2d[vec10],
+  actuator_actlimited: wp.array[bool],
+  actuator_actrange: wp.array2d[wp.vec2],
+  actuator_actearly: wp.array[bool],
+  # Data in:
+  act_in: wp.array2d[float],
+  # In:
+  ctrl: wp.array2d[float],
+  ctrl_free: wp.array2d[float],
+  # Adjoint in:
+  adj_input_in: wp.array2d[float],
+  # Adjoint out (+=):
+  adj_act_out: wp.array2d[float],
+  adj_ctrl_out: wp.array2d[float],
+):
+  worldid, actid = wp.tid()
+  grad_u = adj_input_in[worldid, actid]
+  if actuator_dyntype[actid] != DYN_NONE:
+    adr = actuator_actadr[actid]
+    grad_act = float(0.0)
+    grad_next = adj_act_out[worldid, adr]
+    if actuator_actearly[actid]:
+      grad_next += grad_u
+    else:
+      grad_act = grad_u
+    adj_u, adj_act, _prm, _type, _range, _limited, _timestep = wp.grad(next_activation)(
+      ctrl[worldid, actid],
+      act_in[worldid, adr],
+      actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
+      actuator_dyntype[actid],
+      actuator_actrange[worldid % actuator_actrange.shape[0], actid],
+      actuator_actlimited[actid],
+      opt_timestep[worldid % opt_timestep.shape[0]],
     )
+    adj_act_out[worldid, adr] = grad_act + grad_next * adj_act
+    grad_u = grad_next * adj_u
+  wp.atomic_add(adj_ctrl_out, worldid, actuator_ctrladr[actid], grad_u * ctrl_free[worldid, actid])
 
 
 def vjp(work) -> None:
-  """Adds the gradients of the actuator forces."""
+  """Adds the gradients of the actuator forces and pulls activations back."""
   if not work.actuation_enabled:
     return
   m, d, act = work.model, work.data, work.actuation
   wp.launch(
-    _actuator_vjp,
+    _force_vjp,
     dim=(d.nworld, m.nactuator),
     inputs=[
       m.opt.timestep,
       m.jnt_type,
       m.jnt_qposadr,
       m.jnt_dofadr,
+      m.actuator_trntype,
+      m.actuator_dyntype,
       m.actuator_gaintype,
       m.actuator_biastype,
       m.actuator_ctrladr,
       m.actuator_trnid,
       m.actuator_gainprm,
       m.actuator_biasprm,
-      m.actuator_forcelimited,
-      m.actuator_forcerange,
       m.actuator_gear,
+      m.actuator_acc0,
+      m.actuator_lengthrange,
       d.qpos,
+      d.qvel,
       work.qacc,
       d.ctrl,
       work.implicit_actuation,
       act.length,
       act.velocity,
-      act.ctrl,
-      act.ctrl_free,
+      act.input,
+      act.force,
       act.force_free,
       act.dof_free,
+      work.ones,
       work.lam,
       work.mu,
       work.delta,
+      work.ten_rate,
       work.adj_qpos,
       work.adj_qvel,
       work.adj_ctrl,
+      act.adj_input,
+      work.adj_ten_length,
+      work.adj_ten_rate,
       work.adj["actuator_gainprm"],
       work.adj["actuator_biasprm"],
+    ],
+  )
+  wp.launch(
+    _input_vjp,
+    dim=(d.nworld, m.nactuator),
+    inputs=[
+      m.opt.timestep,
+      m.actuator_dyntype,
+      m.actuator_ctrladr,
+      m.actuator_actadr,
+      m.actuator_dynprm,
+      m.actuator_actlimited,
+      m.actuator_actrange,
+      m.actuator_actearly,
+      d.act,
+      act.ctrl,
+      act.ctrl_free,
+      act.adj_input,
+      work.adj_act,
+      work.adj_ctrl,
     ],
   )

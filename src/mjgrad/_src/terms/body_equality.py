@@ -5,8 +5,9 @@ With x = pos1 - pos2 and rotation error e = s vec(conj(q2) q1), s the torque sca
 
     phi = D_t lam . (x'' + b x' + k d x)  +  D_r e_lam . (e'' + b e' + k d e),    d = d(|(x, e)|)
 
-x', e' are the rates along v, x_lam, e_lam along lam, and x'', e'' the true second derivatives, which
-contain the velocity products: MuJoCo subtracts Jdot v from aref. With w1, w2 the angular velocities,
+x', e' are the rates along v, x_lam, e_lam along lam, and x'', e'' the true second derivatives,
+which contain the velocity products: MuJoCo subtracts Jdot v from aref. With w1, w2 the angular
+velocities,
 
     e'  = s/2 vec(conj(q2) (w1 - w2) q1)
     e'' = s/2 vec(conj(q2) (al1 - al2) q1 + conj(q2') (w1 - w2) q1 + conj(q2) (w1 - w2) q1')
@@ -21,7 +22,6 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.adjoint.attach import FrameAdjoint
-from mjgrad._src.adjoint.attach import FrameState
 from mjgrad._src.adjoint.attach import add_frame
 from mjgrad._src.adjoint.attach import frame_state
 from mjgrad._src.engine.adapter import mul_quat

@@ -1,0 +1,276 @@
+"""Springs and dampers of tendons.
+
+    spring   phi = lam x (k + k1 x + k2 x^2),   x the distance of L from the range `lengthspring`
+    damper   phi = lam v (b + b1 |v| + b2 v^2)  and, under implicitfast,
+             psi = h [mu, a_d] (b + 2 b1 |v| + 3 b2 v^2)
+
+with v, lam, ... the rates of the tendon (terms/tendon_rates.py). The implicit integrator keeps of
+J J^T what the pattern of the inertia matrix has room for, pairs of dofs on one chain; [mu, a_d] is
+that part of (J mu) (J a_d), and all of it for the spatial tendons that `engine/features.py` allows.
+
+Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integration"; XML reference,
+"tendon/spatial" (springlength).
+"""
+
+import warp as wp
+
+from mjgrad._src.adjoint.twists import ACC
+from mjgrad._src.adjoint.twists import DELTA
+from mjgrad._src.adjoint.twists import LAM
+from mjgrad._src.adjoint.twists import MU
+from mjgrad._src.adjoint.twists import V
+from mjgrad._src.engine.adapter import tendon_damping_total
+from mjgrad._src.terms.dof import damping_term
+from mjgrad._src.terms.tendon_rates import chain_product
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def spring_term(
+  length: float, lam: float, stiffness: float, poly: wp.vec2, lengthspring: wp.vec2
+) -> wp.float32:
+  """phi of one spring; no force inside the dead band."""
+  x = float(0.0)
+  if length > lengthspring[1]:
+    x = length - lengthspring[1]
+  elif length < lengthspring[0]:
+    x = length - lengthspring[0]
+  return lam * x * (stiffness + x * (poly[0] + x * poly[1]))
+
+
+@wp.kernel
+def _spring_vjp(
+  # Model:
+  tendon_stiffness: wp.array2d[float],
+  tendon_stiffnesspoly: wp.array2d[wp.vec2],
+  tendon_lengthspring: wp.array2d[wp.vec2],
+  # Data in:
+  ten_length_in: wp.array2d[float],
+  # In:
+  ten_rate: wp.array3d[float],
+  # Adjoint out (+=):
+  adj_ten_length_out: wp.array2d[float],
+  adj_ten_rate_out: wp.array3d[float],
+  adj_tendon_stiffness_out: wp.array2d[float],
+  adj_tendon_lengthspring_out: wp.array2d[wp.vec2],
+):
+  worldid, tenid = wp.tid()
+  adj_length, adj_lam, adj_stiffness, _poly, adj_lengthspring = wp.grad(spring_term)(
+    ten_length_in[worldid, tenid],
+    ten_rate[worldid, tenid, LAM],
+    tendon_stiffness[worldid % tendon_stiffness.shape[0], tenid],
+    tendon_stiffnesspoly[worldid % tendon_stiffnesspoly.shape[0], tenid],
+    tendon_lengthspring[worldid % tendon_lengthspring.shape[0], tenid],
+  )
+  adj_ten_length_out[worldid, tenid] += adj_length
+  adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
+  if adj_tendon_stiffness_out.shape[0] > 0:
+    row = worldid % adj_tendon_stiffness_out.shape[0]
+    wp.atomic_add(adj_tendon_stiffness_out, row, tenid, adj_stiffness)
+  if adj_tendon_lengthspring_out.shape[0] > 0:
+    row = worldid % adj_tendon_lengthspring_out.shape[0]
+    wp.atomic_add(adj_tendon_lengthspring_out, row, tenid, adj_lengthspring)
+
+
+@wp.kernel
+def _damper_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  tendon_actuatorid: wp.array[int],
+  ten_J_rownnz: wp.array[int],
+  ten_J_rowadr: wp.array[int],
+  ten_J_colind: wp.array[int],
+  tendon_damping: wp.array2d[float],
+  tendon_dampingpoly: wp.array2d[wp.vec2],
+  actuator_trntype: wp.array[int],
+  actuator_trnid: wp.array[wp.vec2i],
+  actuator_damping: wp.array2d[float],
+  actuator_dampingpoly: wp.array2d[wp.vec2],
+  actuator_gear: wp.array2d[wp.spatial_vector],
+  M_elemid: wp.array2d[int],
+  # Data in:
+  qacc_in: wp.array2d[float],
+  ten_J_in: wp.array2d[float],
+  # In:
+  implicit: bool,
+  mu_in: wp.array2d[float],
+  delta_in: wp.array2d[float],
+  ten_rate: wp.array3d[float],
+  # Adjoint out (+=):
+  adj_ten_rate_out: wp.array3d[float],
+  adj_tendon_damping_out: wp.array2d[float],
+):
+  worldid, tenid = wp.tid()
+  damping, poly = tendon_damping_total(
+    tendon_actuatorid,
+    tendon_damping,
+    tendon_dampingpoly,
+    actuator_trntype,
+    actuator_trnid,
+    actuator_damping,
+    actuator_dampingpoly,
+    actuator_gear,
+    worldid,
+    tenid,
+  )
+  given = adj_tendon_damping_out.shape[0] > 0
+  if damping == 0.0 and poly[0] == 0.0 and poly[1] == 0.0 and not given:
+    return
+  h = float(0.0)
+  product = float(0.0)
+  if implicit:
+    h = opt_timestep[worldid % opt_timestep.shape[0]]
+    product = chain_product(
+      ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, mu_in, qacc_in, worldid, tenid
+    )
+    product += chain_product(
+      ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, mu_in, delta_in, worldid, tenid
+    )
+  adj_v, adj_lam, adj_product, _one, adj_damping, _poly, _h = wp.grad(damping_term)(
+    ten_rate[worldid, tenid, V], ten_rate[worldid, tenid, LAM], product, 1.0, damping, poly, h
+  )
+  adj_ten_rate_out[worldid, tenid, V] += adj_v
+  adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
+  if implicit:
+    a_d = ten_rate[worldid, tenid, ACC] + ten_rate[worldid, tenid, DELTA]
+    mu = ten_rate[worldid, tenid, MU]
+    adj_ten_rate_out[worldid, tenid, MU] += adj_product * a_d
+    adj_ten_rate_out[worldid, tenid, ACC] += adj_product * mu
+    adj_ten_rate_out[worldid, tenid, DELTA] += adj_product * mu
+  if given:
+    row = worldid % adj_tendon_damping_out.shape[0]
+    wp.atomic_add(adj_tendon_damping_out, row, tenid, adj_damping)
+
+
+@wp.kernel
+def _damping_matrix(
+  # Model:
+  opt_timestep: wp.array[float],
+  tendon_actuatorid: wp.array[int],
+  ten_J_rownnz: wp.array[int],
+  ten_J_rowadr: wp.array[int],
+  ten_J_colind: wp.array[int],
+  tendon_damping: wp.array2d[float],
+  tendon_dampingpoly: wp.array2d[wp.vec2],
+  actuator_trntype: wp.array[int],
+  actuator_trnid: wp.array[wp.vec2i],
+  actuator_damping: wp.array2d[float],
+  actuator_dampingpoly: wp.array2d[wp.vec2],
+  actuator_gear: wp.array2d[wp.spatial_vector],
+  M_elemid: wp.array2d[int],
+  # Data in:
+  ten_J_in: wp.array2d[float],
+  # In:
+  ten_rate: wp.array3d[float],
+  # Out:
+  matrix_out: wp.array3d[wp.float64],
+):
+  worldid, tenid, nonzero = wp.tid()
+  rownnz = ten_J_rownnz[tenid]
+  if nonzero >= rownnz:
+    return
+  damping, poly = tendon_damping_total(
+    tendon_actuatorid,
+    tendon_damping,
+    tendon_dampingpoly,
+    actuator_trntype,
+    actuator_trnid,
+    actuator_damping,
+    actuator_dampingpoly,
+    actuator_gear,
+    worldid,
+    tenid,
+  )
+  v = wp.abs(ten_rate[worldid, tenid, V])
+  slope = damping + 2.0 * poly[0] * v + 3.0 * poly[1] * v * v
+  if slope == 0.0:
+    return
+  h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
+  first = ten_J_rowadr[tenid]
+  i = ten_J_colind[first + nonzero]
+  scaled = h * wp.float64(slope) * wp.float64(ten_J_in[worldid, first + nonzero])
+  for k in range(first + nonzero, first + rownnz):
+    j = ten_J_colind[k]
+    if M_elemid[wp.max(i, j), wp.min(i, j)] >= 0:
+      wp.atomic_add(matrix_out, worldid, j, i, scaled * wp.float64(ten_J_in[worldid, k]))
+
+
+def add_damping_matrix(work) -> None:
+  """Adds what tendon damping contributes to A under implicitfast to `work.matrix`."""
+  m, d = work.model, work.data
+  if not work.implicit_tendon_damping:
+    return
+  wp.launch(
+    _damping_matrix,
+    dim=(d.nworld, m.ntendon, m.max_ten_J_rownnz),
+    inputs=[
+      m.opt.timestep,
+      m.tendon_actuatorid,
+      m.ten_J_rownnz,
+      m.ten_J_rowadr,
+      m.ten_J_colind,
+      m.tendon_damping,
+      m.tendon_dampingpoly,
+      m.actuator_trntype,
+      m.actuator_trnid,
+      m.actuator_damping,
+      m.actuator_dampingpoly,
+      m.actuator_gear,
+      m.M_elemid,
+      d.ten_J,
+      work.ten_rate,
+    ],
+    outputs=[work.matrix],
+  )
+
+
+def vjp(work) -> None:
+  """Adds the cotangents of length and rates, and the gradients of the parameters."""
+  m, d = work.model, work.data
+  if m.ntendon == 0:
+    return
+  if work.spring_enabled:
+    wp.launch(
+      _spring_vjp,
+      dim=(d.nworld, m.ntendon),
+      inputs=[
+        m.tendon_stiffness,
+        m.tendon_stiffnesspoly,
+        m.tendon_lengthspring,
+        d.ten_length,
+        work.ten_rate,
+        work.adj_ten_length,
+        work.adj_ten_rate,
+        work.adj["tendon_stiffness"],
+        work.adj["tendon_lengthspring"],
+      ],
+    )
+  if work.damper_enabled:
+    wp.launch(
+      _damper_vjp,
+      dim=(d.nworld, m.ntendon),
+      inputs=[
+        m.opt.timestep,
+        m.tendon_actuatorid,
+        m.ten_J_rownnz,
+        m.ten_J_rowadr,
+        m.ten_J_colind,
+        m.tendon_damping,
+        m.tendon_dampingpoly,
+        m.actuator_trntype,
+        m.actuator_trnid,
+        m.actuator_damping,
+        m.actuator_dampingpoly,
+        m.actuator_gear,
+        m.M_elemid,
+        work.qacc,
+        d.ten_J,
+        work.implicit_tendon_damping,
+        work.mu,
+        work.delta,
+        work.ten_rate,
+        work.adj_ten_rate,
+        work.adj["tendon_damping"],
+      ],
+    )

@@ -1,0 +1,272 @@
+"""Constraint rows of tendons: limits, friction loss and polynomial equalities.
+
+    limit          r = min(L - lower, upper - L) - margin, row J or -J: as for joints, limit.py
+    friction loss  as for dofs (terms/dof.py), on the rates of the tendon
+    equality       L1 - L1_0 = p(L2 - L2_0), p a quartic: as for joints (terms/joint_equality.py)
+
+Held fixed: `tendon_invweight0`, `tendon_length0`; which bound is nearer; the sign of y.
+
+Source: MuJoCo documentation, Computation, "Constraint model"; XML reference, "equality/tendon".
+"""
+
+import warp as wp
+
+from mjgrad._src.adjoint.twists import ACC
+from mjgrad._src.adjoint.twists import LAM
+from mjgrad._src.adjoint.twists import V
+from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.engine.adapter import vec12
+from mjgrad._src.terms.dof import friction_loss_term
+from mjgrad._src.terms.joint_equality import JointMotion
+from mjgrad._src.terms.joint_equality import joint_equality_term
+from mjgrad._src.terms.limit import limit_term
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def _limit_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  opt_disableflags: int,
+  tendon_solref_lim: wp.array2d[wp.vec2],
+  tendon_solimp_lim: wp.array2d[vec5],
+  tendon_range: wp.array2d[wp.vec2],
+  tendon_margin: wp.array2d[float],
+  tendon_invweight0: wp.array2d[float],
+  tendon_limited_adr: wp.array[int],
+  # Data in:
+  ten_length_in: wp.array2d[float],
+  # In:
+  ten_rate: wp.array3d[float],
+  # Adjoint out (+=):
+  adj_ten_length_out: wp.array2d[float],
+  adj_ten_rate_out: wp.array3d[float],
+  adj_tendon_range_out: wp.array2d[wp.vec2],
+):
+  worldid, limitid = wp.tid()
+  tenid = tendon_limited_adr[limitid]
+  bounds = tendon_range[worldid % tendon_range.shape[0], tenid]
+  length = ten_length_in[worldid, tenid]
+  lower = length - bounds[0]
+  upper = bounds[1] - length
+  r = wp.min(lower, upper) - tendon_margin[worldid % tendon_margin.shape[0], tenid]
+  if r >= 0.0:
+    return
+  sign = float(-1.0)
+  if lower < upper:
+    sign = 1.0
+
+  adj_r, adj_v, adj_a, adj_lam, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+    limit_term
+  )(
+    r,
+    sign * ten_rate[worldid, tenid, V],
+    sign * ten_rate[worldid, tenid, ACC],
+    sign * ten_rate[worldid, tenid, LAM],
+    tendon_solref_lim[worldid % tendon_solref_lim.shape[0], tenid],
+    tendon_solimp_lim[worldid % tendon_solimp_lim.shape[0], tenid],
+    tendon_invweight0[worldid % tendon_invweight0.shape[0], tenid],
+    opt_timestep[worldid % opt_timestep.shape[0]],
+    opt_disableflags,
+  )
+  adj_ten_length_out[worldid, tenid] += sign * adj_r
+  adj_ten_rate_out[worldid, tenid, V] += sign * adj_v
+  adj_ten_rate_out[worldid, tenid, ACC] += sign * adj_a
+  adj_ten_rate_out[worldid, tenid, LAM] += sign * adj_lam
+  if adj_tendon_range_out.shape[0] > 0:
+    adj_bounds = wp.vec2(0.0, adj_r)
+    if lower < upper:
+      adj_bounds = wp.vec2(-adj_r, 0.0)
+    wp.atomic_add(adj_tendon_range_out, worldid % adj_tendon_range_out.shape[0], tenid, adj_bounds)
+
+
+@wp.kernel
+def _friction_loss_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  opt_disableflags: int,
+  tendon_solref_fri: wp.array2d[wp.vec2],
+  tendon_solimp_fri: wp.array2d[vec5],
+  tendon_frictionloss: wp.array2d[float],
+  tendon_invweight0: wp.array2d[float],
+  # In:
+  ten_rate: wp.array3d[float],
+  # Adjoint out (+=):
+  adj_ten_rate_out: wp.array3d[float],
+  adj_tendon_frictionloss_out: wp.array2d[float],
+):
+  worldid, tenid = wp.tid()
+  frictionloss = tendon_frictionloss[worldid % tendon_frictionloss.shape[0], tenid]
+  if frictionloss <= 0.0:
+    return
+  adj_v, adj_a, adj_lam, adj_loss, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+    friction_loss_term
+  )(
+    ten_rate[worldid, tenid, V],
+    ten_rate[worldid, tenid, ACC],
+    ten_rate[worldid, tenid, LAM],
+    frictionloss,
+    tendon_solref_fri[worldid % tendon_solref_fri.shape[0], tenid],
+    tendon_solimp_fri[worldid % tendon_solimp_fri.shape[0], tenid],
+    tendon_invweight0[worldid % tendon_invweight0.shape[0], tenid],
+    opt_timestep[worldid % opt_timestep.shape[0]],
+    opt_disableflags,
+  )
+  adj_ten_rate_out[worldid, tenid, V] += adj_v
+  adj_ten_rate_out[worldid, tenid, ACC] += adj_a
+  adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
+  if adj_tendon_frictionloss_out.shape[0] > 0:
+    row = worldid % adj_tendon_frictionloss_out.shape[0]
+    wp.atomic_add(adj_tendon_frictionloss_out, row, tenid, adj_loss)
+
+
+@wp.func
+def _motion(
+  tendon_length0: wp.array2d[float],
+  ten_length_in: wp.array2d[float],
+  ten_rate: wp.array3d[float],
+  worldid: int,
+  tenid: int,
+) -> JointMotion:
+  """Displacement from the reference length, and rates along v, a and lam."""
+  return JointMotion(
+    ten_length_in[worldid, tenid] - tendon_length0[worldid % tendon_length0.shape[0], tenid],
+    ten_rate[worldid, tenid, V],
+    ten_rate[worldid, tenid, ACC],
+    ten_rate[worldid, tenid, LAM],
+  )
+
+
+@wp.func
+def _add_motion(
+  worldid: int,
+  tenid: int,
+  adj: JointMotion,
+  adj_ten_length_out: wp.array2d[float],
+  adj_ten_rate_out: wp.array3d[float],
+):
+  wp.atomic_add(adj_ten_length_out, worldid, tenid, adj[0])
+  wp.atomic_add(adj_ten_rate_out, worldid, tenid, V, adj[1])
+  wp.atomic_add(adj_ten_rate_out, worldid, tenid, ACC, adj[2])
+  wp.atomic_add(adj_ten_rate_out, worldid, tenid, LAM, adj[3])
+
+
+@wp.kernel
+def _equality_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  opt_disableflags: int,
+  eq_obj1id: wp.array[int],
+  eq_obj2id: wp.array[int],
+  eq_solref: wp.array2d[wp.vec2],
+  eq_solimp: wp.array2d[vec5],
+  eq_data: wp.array2d[vec12],
+  tendon_length0: wp.array2d[float],
+  tendon_invweight0: wp.array2d[float],
+  eq_ten_adr: wp.array[int],
+  # Data in:
+  eq_active_in: wp.array2d[bool],
+  ten_length_in: wp.array2d[float],
+  # In:
+  ten_rate: wp.array3d[float],
+  # Adjoint out (+=):
+  adj_ten_length_out: wp.array2d[float],
+  adj_ten_rate_out: wp.array3d[float],
+):
+  worldid, adr = wp.tid()
+  eqid = eq_ten_adr[adr]
+  if not eq_active_in[worldid, eqid]:
+    return
+  ten1 = eq_obj1id[eqid]
+  ten2 = eq_obj2id[eqid]
+  weight_row = worldid % tendon_invweight0.shape[0]
+  motion1 = _motion(tendon_length0, ten_length_in, ten_rate, worldid, ten1)
+  invweight = tendon_invweight0[weight_row, ten1]
+  coupled = ten2 >= 0
+  motion2 = JointMotion()
+  if coupled:
+    motion2 = _motion(tendon_length0, ten_length_in, ten_rate, worldid, ten2)
+    invweight += tendon_invweight0[weight_row, ten2]
+
+  adj1, adj2, _data, _coupled, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+    joint_equality_term
+  )(
+    motion1,
+    motion2,
+    eq_data[worldid % eq_data.shape[0], eqid],
+    coupled,
+    eq_solref[worldid % eq_solref.shape[0], eqid],
+    eq_solimp[worldid % eq_solimp.shape[0], eqid],
+    invweight,
+    opt_timestep[worldid % opt_timestep.shape[0]],
+    opt_disableflags,
+  )
+  _add_motion(worldid, ten1, adj1, adj_ten_length_out, adj_ten_rate_out)
+  if coupled:
+    _add_motion(worldid, ten2, adj2, adj_ten_length_out, adj_ten_rate_out)
+
+
+def vjp(work) -> None:
+  """Adds the cotangents of length and rates, and the gradients of the parameters."""
+  m, d = work.model, work.data
+  if m.ntendon == 0:
+    return
+  if work.tendon_limit_enabled:
+    wp.launch(
+      _limit_vjp,
+      dim=(d.nworld, m.tendon_limited_adr.size),
+      inputs=[
+        m.opt.timestep,
+        m.opt.disableflags,
+        m.tendon_solref_lim,
+        m.tendon_solimp_lim,
+        m.tendon_range,
+        m.tendon_margin,
+        m.tendon_invweight0,
+        m.tendon_limited_adr,
+        d.ten_length,
+        work.ten_rate,
+        work.adj_ten_length,
+        work.adj_ten_rate,
+        work.adj["tendon_range"],
+      ],
+    )
+  if work.frictionloss_enabled:
+    wp.launch(
+      _friction_loss_vjp,
+      dim=(d.nworld, m.ntendon),
+      inputs=[
+        m.opt.timestep,
+        m.opt.disableflags,
+        m.tendon_solref_fri,
+        m.tendon_solimp_fri,
+        m.tendon_frictionloss,
+        m.tendon_invweight0,
+        work.ten_rate,
+        work.adj_ten_rate,
+        work.adj["tendon_frictionloss"],
+      ],
+    )
+  if work.equality_enabled and m.eq_ten_adr.size:
+    wp.launch(
+      _equality_vjp,
+      dim=(d.nworld, m.eq_ten_adr.size),
+      inputs=[
+        m.opt.timestep,
+        m.opt.disableflags,
+        m.eq_obj1id,
+        m.eq_obj2id,
+        m.eq_solref,
+        m.eq_solimp,
+        m.eq_data,
+        m.tendon_length0,
+        m.tendon_invweight0,
+        m.eq_ten_adr,
+        d.eq_active,
+        d.ten_length,
+        work.ten_rate,
+        work.adj_ten_length,
+        work.adj_ten_rate,
+      ],
+    )

@@ -1,0 +1,259 @@
+"""What every term of the residual must satisfy, whatever its law.
+
+For each term in `adjoint/step_vjp.TERMS` a model of nv 6 in which it is the law that matters: its
+gradients are the oracle's, linear in the cotangent, exactly zero for a zero cotangent, and the same
+for a world alone as within a batch of different ones.
+"""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import pytest
+
+from mjgrad._src.adjoint.step_vjp import TERMS
+from mjgrad._src.engine.simulator import Simulator
+from mjgrad._src.linearize import step_gradient
+from tests import models
+from tests.terms import harness
+from tests.terms.chain import chain
+from tests.terms.tendons import fixed
+from tests.terms.tendons import spatial
+from tests.terms.tendons import tendons
+
+# Rows with a stiff reference magnify float32 rounding of positions to a few 1e-5.
+RTOL = 2e-4
+# Sums over the same terms in another order.
+ROUNDING = 2e-5
+
+NWORLD = 4
+
+
+@dataclass(frozen=True)
+class Case:
+  """A model for one term.
+
+  Attributes:
+    mjm: the model.
+    params: parameters of the term.
+    channels: inputs of the step whose gradient the term decides.
+    scale: size of the displacements from the reference.
+    velocity: size of the velocities.
+  """
+
+  mjm: mujoco.MjModel
+  params: tuple[str, ...] = ()
+  channels: tuple[str, ...] = ("qpos", "qvel")
+  scale: float = 0.3
+  velocity: float = 1.0
+
+
+LIMIT = 'limited="true" solimplimit="0.5 0.95 0.1 0.4 2.5"'
+CASES = {
+  "inertia": Case(chain(), ("body_mass", "body_inertia", "opt.gravity")),
+  "applied": Case(chain(), (), ("qpos", "qvel", "qfrc_applied", "xfrc_applied")),
+  "dof": Case(
+    chain(
+      hinge='damping="2 0.4 0.1" frictionloss="1"',
+      slide='damping="5" armature="0.2"',
+      ball='damping="0.5" frictionloss="0.1"',
+    ),
+    ("dof_damping", "dof_armature", "dof_frictionloss"),
+  ),
+  "joint_spring": Case(
+    chain(hinge='stiffness="20 2 1"', slide='stiffness="90"', ball='stiffness="5 1 1"'),
+    ("jnt_stiffness",),
+  ),
+  "limit": Case(
+    chain(
+      hinge=f'{LIMIT} range="-1 1"',
+      slide=f'{LIMIT} range="-0.02 0.02"',
+      ball=f'{LIMIT} range="0 10"',
+      last=f'{LIMIT} range="-1 1"',
+    )
+  ),
+  "actuator": Case(
+    chain(
+      actuator="""
+        <position joint="hinge" kp="20" kv="2" gear="1.5"/>
+        <velocity joint="slide" kv="9"/>
+        <motor joint="ball" gear="0.4 -0.3 0.8"/>
+        <general joint="last" gaintype="affine" biastype="affine" gainprm="1 0.5 -0.2"
+                 biasprm="0.2 -1 -0.1" ctrllimited="true" ctrlrange="-0.5 0.5"/>""",
+      integrator="euler",
+    ),
+    ("actuator_gainprm", "actuator_biasprm"),
+    ("qpos", "qvel", "ctrl"),
+  ),
+  "contact": Case(
+    models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
+    ("geom_size", "geom_friction"),
+    scale=1e-3,
+    velocity=0.1,
+  ),
+  "joint_equality": Case(
+    chain(
+      equality="""
+        <joint joint1="hinge" joint2="last" polycoef="0.1 0.5 0.3 -0.2 0.4"/>
+        <joint joint1="slide" polycoef="0.05 0 0 0 0"/>"""
+    ),
+    scale=0.05,
+  ),
+  "body_equality": Case(
+    chain(
+      equality="""
+        <connect body1="last" anchor="0.05 0 0.1"/>
+        <weld body1="slide" body2="hinge" torquescale="0.7"/>"""
+    ),
+    scale=0.03,
+  ),
+}
+
+
+def _fluid() -> mujoco.MjModel:
+  mjm = chain()
+  mjm.opt.density, mjm.opt.viscosity = 200.0, 2.0
+  mjm.opt.wind[:] = (0.5, -0.3, 0.2)
+  return mjm
+
+
+CASES |= {
+  "gravcomp": Case(chain(body='gravcomp="0.7"'), ("body_mass", "opt.gravity")),
+  "fluid": Case(_fluid(), velocity=3.0),
+  "tendon": Case(
+    tendons(fixed(stiffness="30", damping="2", springlength="0.1")),
+    ("tendon_stiffness", "tendon_damping"),
+  ),
+  "tendon_rows": Case(
+    tendons(fixed(limited="true", range="-0.01 0.01", frictionloss="0.5")), ("tendon_frictionloss",)
+  ),
+  "tendon_armature": Case(tendons(fixed(armature="0.3")), ("tendon_armature",)),
+  "tendon_path": Case(
+    tendons(spatial("w", "a", "c", "tip", stiffness="40", damping="3")), ("tendon_stiffness",)
+  ),
+}
+INPUTS = ("qpos_tangent", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
+
+
+def test_every_term_has_a_case():
+  assert {term.__name__.rsplit(".", 1)[1] for term in TERMS} == set(CASES)
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+def setting(request):
+  """Different states, forces and controls in every world."""
+  case = request.param
+  mjm = case.mjm
+  rng = np.random.default_rng(5)
+  points = [
+    harness.with_inputs(
+      point,
+      ctrl=rng.uniform(-1, 1, size=mjm.nu).astype(np.float32),
+      qfrc_applied=rng.normal(size=mjm.nv).astype(np.float32),
+      xfrc_applied=rng.normal(size=(mjm.nbody, 6)).astype(np.float32),
+    )
+    for point in harness.random_points(
+      mjm, NWORLD, seed=5, position=case.scale, velocity=case.velocity
+    )
+  ]
+  return case, points, Simulator(mjm, NWORLD, "cpu")
+
+
+def pull(case, points, sim, adj_qpos, adj_qvel):
+  out = step_gradient(
+    sim,
+    **harness.inputs(points),
+    adj_qpos=adj_qpos,
+    adj_qvel=adj_qvel,
+    wrt_params=case.params,
+  )
+  return {name: out.grad[name].astype(np.float64) for name in (*INPUTS, *case.params)}
+
+
+def cotangents(mjm, seed):
+  rng = np.random.default_rng(seed)
+  adj_qpos = rng.normal(size=(NWORLD, mjm.nq)).astype(np.float32)
+  return adj_qpos, rng.normal(size=(NWORLD, mjm.nv)).astype(np.float32)
+
+
+def assert_same(first, second, rtol=ROUNDING):
+  for name, value in first.items():
+    scale = max(np.abs(value).max(initial=0), np.abs(second[name]).max(initial=0))
+    np.testing.assert_allclose(value, second[name], atol=rtol * scale, rtol=0, err_msg=name)
+
+
+def test_against_the_oracle(setting):
+  case, points, _ = setting
+  found, local = harness.compare(case.mjm, points, case.params, channels=case.channels)
+  harness.assert_close(found, RTOL, worst=5e-3, skipped=1)
+  constrained = case.mjm.neq or np.any(case.mjm.jnt_limited) or case.mjm.ngeom
+  if constrained:
+    assert all(here.branch.zones.any() for here in local)
+
+
+def test_linear_in_the_cotangent(setting):
+  """The gradient of 2 f - 3 g is twice that of f less three times that of g."""
+  case, points, sim = setting
+  f, g = cotangents(case.mjm, 1), cotangents(case.mjm, 2)
+  both = pull(case, points, sim, 2 * f[0] - 3 * g[0], 2 * f[1] - 3 * g[1])
+  of_f, of_g = pull(case, points, sim, *f), pull(case, points, sim, *g)
+  assert_same(both, {name: 2 * of_f[name] - 3 * of_g[name] for name in both})
+
+
+def test_zero_cotangent_gives_exactly_zero(setting):
+  case, points, sim = setting
+  mjm = case.mjm
+  pull(case, points, sim, *cotangents(mjm, 1))  # leaves something behind that must not leak
+  found = pull(case, points, sim, np.zeros((NWORLD, mjm.nq)), np.zeros((NWORLD, mjm.nv)))
+  for name, value in found.items():
+    np.testing.assert_array_equal(value, 0, err_msg=name)
+
+
+def test_one_world_with_a_cotangent(setting):
+  """The other worlds get exactly nothing."""
+  case, points, sim = setting
+  adj_qpos, adj_qvel = cotangents(case.mjm, 1)
+  alone = (np.zeros_like(adj_qpos), np.zeros_like(adj_qvel))
+  alone[0][2], alone[1][2] = adj_qpos[2], adj_qvel[2]
+  found = pull(case, points, sim, *alone)
+  everyone = pull(case, points, sim, adj_qpos, adj_qvel)
+  for name, value in found.items():
+    np.testing.assert_array_equal(np.delete(value, 2, axis=0), 0, err_msg=name)
+    np.testing.assert_array_equal(value[2], everyone[name][2], err_msg=name)
+
+
+def test_batch_of_different_worlds_is_the_worlds_one_at_a_time(setting):
+  case, points, sim = setting
+  adj_qpos, adj_qvel = cotangents(case.mjm, 1)
+  batch = pull(case, points, sim, adj_qpos, adj_qvel)
+  single = Simulator(case.mjm, 1, "cpu")
+  rows = [
+    pull(case, points[s : s + 1], single, adj_qpos[s : s + 1], adj_qvel[s : s + 1])
+    for s in range(NWORLD)
+  ]
+  assert_same(batch, {name: np.concatenate([row[name] for row in rows]) for name in batch})
+
+
+def test_repeated_calls_agree(setting):
+  """A call leaves nothing behind that the next one picks up."""
+  case, points, sim = setting
+  adj = cotangents(case.mjm, 1)
+  first = pull(case, points, sim, *adj)
+  pull(case, points[::-1], sim, *cotangents(case.mjm, 3))
+  assert_same(first, pull(case, points, sim, *adj))
+
+
+def test_shared_gradient_is_the_sum_of_those_per_world(setting):
+  case, points, sim = setting
+  if not case.params:
+    return
+  adj_qpos, adj_qvel = cotangents(case.mjm, 1)
+  per_world = pull(case, points, sim, adj_qpos, adj_qvel)
+  values = {name: harness.Oracle(case.mjm).parameter(name) for name in case.params}
+  out = step_gradient(
+    sim, **harness.inputs(points), adj_qpos=adj_qpos, adj_qvel=adj_qvel, params=values
+  )
+  assert_same(
+    {name: out.grad[name][0] for name in case.params},
+    {name: per_world[name].sum(axis=0) for name in case.params},
+  )
