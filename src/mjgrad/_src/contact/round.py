@@ -29,11 +29,10 @@ wp.set_module_options({"enable_backward": False})
 PLANE = wp.constant(int(mujoco.mjtGeom.mjGEOM_PLANE))
 SPHERE = wp.constant(int(mujoco.mjtGeom.mjGEOM_SPHERE))
 CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
-GEOM_TYPES = (int(PLANE), int(SPHERE), int(CAPSULE))
 
 
 @wp.func
-def _objective(
+def contact_objective(
   dist: float,
   point: wp.vec3,
   frame: wp.mat33,
@@ -55,7 +54,7 @@ def plane_sphere_objective(
   adj_frame: wp.mat33,
 ) -> wp.float32:
   dist, point = plane_sphere(axis1, pos1, pos2, size2[0])
-  return _objective(dist, point, make_frame(axis1), adj_dist, adj_point, adj_frame)
+  return contact_objective(dist, point, make_frame(axis1), adj_dist, adj_point, adj_frame)
 
 
 @wp.func
@@ -71,7 +70,7 @@ def plane_capsule_objective(
   adj_frame: wp.mat33,
 ) -> wp.float32:
   dist, point, frame = plane_capsule(axis1, pos1, pos2, axis2, size2[0], size2[1])
-  return _objective(dist[index], point[index], frame, adj_dist, adj_point, adj_frame)
+  return contact_objective(dist[index], point[index], frame, adj_dist, adj_point, adj_frame)
 
 
 @wp.func
@@ -85,7 +84,7 @@ def sphere_sphere_objective(
   adj_frame: wp.mat33,
 ) -> wp.float32:
   dist, point, normal = sphere_sphere(pos1, size1[0], pos2, size2[0])
-  return _objective(dist, point, make_frame(normal), adj_dist, adj_point, adj_frame)
+  return contact_objective(dist, point, make_frame(normal), adj_dist, adj_point, adj_frame)
 
 
 @wp.func
@@ -100,7 +99,7 @@ def sphere_capsule_objective(
   adj_frame: wp.mat33,
 ) -> wp.float32:
   dist, point, normal = sphere_capsule(pos1, size1[0], pos2, axis2, size2[0], size2[1])
-  return _objective(dist, point, make_frame(normal), adj_dist, adj_point, adj_frame)
+  return contact_objective(dist, point, make_frame(normal), adj_dist, adj_point, adj_frame)
 
 
 @wp.func
@@ -120,78 +119,4 @@ def capsule_capsule_objective(
     pos1, axis1, size1[0], size1[1], pos2, axis2, size2[0], size2[1]
   )
   frame = make_frame(normal[index])
-  return _objective(dist[index], point[index], frame, adj_dist, adj_point, adj_frame)
-
-
-@wp.struct
-class GeomAdjoint:
-  """Cotangents of one geom: centre [m], axis, size [m]."""
-
-  pos: wp.vec3
-  axis: wp.vec3
-  size: wp.vec3
-
-
-@wp.func
-def contact_geometry_vjp(
-  type1: int,
-  pos1: wp.vec3,
-  axis1: wp.vec3,
-  size1: wp.vec3,
-  type2: int,
-  pos2: wp.vec3,
-  axis2: wp.vec3,
-  size2: wp.vec3,
-  index: int,
-  adj_dist: float,
-  adj_point: wp.vec3,
-  adj_frame: wp.mat33,
-):
-  """Cotangents of both geoms of a pair, ordered by type as in the contact; index is the slot."""
-  geom1 = GeomAdjoint()
-  geom2 = GeomAdjoint()
-  if type1 == PLANE and type2 == SPHERE:
-    adj_pos1, adj_axis1, adj_pos2, adj_size2, _d, _p, _f = wp.grad(plane_sphere_objective)(
-      pos1, axis1, pos2, size2, adj_dist, adj_point, adj_frame
-    )
-    geom1.pos = adj_pos1
-    geom1.axis = adj_axis1
-    geom2.pos = adj_pos2
-    geom2.size = adj_size2
-  elif type1 == PLANE and type2 == CAPSULE:
-    adj_pos1, adj_axis1, adj_pos2, adj_axis2, adj_size2, _i, _d, _p, _f = wp.grad(
-      plane_capsule_objective
-    )(pos1, axis1, pos2, axis2, size2, index, adj_dist, adj_point, adj_frame)
-    geom1.pos = adj_pos1
-    geom1.axis = adj_axis1
-    geom2.pos = adj_pos2
-    geom2.axis = adj_axis2
-    geom2.size = adj_size2
-  elif type1 == SPHERE and type2 == SPHERE:
-    adj_pos1, adj_size1, adj_pos2, adj_size2, _d, _p, _f = wp.grad(sphere_sphere_objective)(
-      pos1, size1, pos2, size2, adj_dist, adj_point, adj_frame
-    )
-    geom1.pos = adj_pos1
-    geom1.size = adj_size1
-    geom2.pos = adj_pos2
-    geom2.size = adj_size2
-  elif type1 == SPHERE and type2 == CAPSULE:
-    adj_pos1, adj_size1, adj_pos2, adj_axis2, adj_size2, _d, _p, _f = wp.grad(
-      sphere_capsule_objective
-    )(pos1, size1, pos2, axis2, size2, adj_dist, adj_point, adj_frame)
-    geom1.pos = adj_pos1
-    geom1.size = adj_size1
-    geom2.pos = adj_pos2
-    geom2.axis = adj_axis2
-    geom2.size = adj_size2
-  elif type1 == CAPSULE and type2 == CAPSULE:
-    adj_pos1, adj_axis1, adj_size1, adj_pos2, adj_axis2, adj_size2, _i, _d, _p, _f = wp.grad(
-      capsule_capsule_objective
-    )(pos1, axis1, size1, pos2, axis2, size2, index, adj_dist, adj_point, adj_frame)
-    geom1.pos = adj_pos1
-    geom1.axis = adj_axis1
-    geom1.size = adj_size1
-    geom2.pos = adj_pos2
-    geom2.axis = adj_axis2
-    geom2.size = adj_size2
-  return geom1, geom2
+  return contact_objective(dist[index], point[index], frame, adj_dist, adj_point, adj_frame)

@@ -7,6 +7,7 @@ their own names; what is taken from its internals is listed first, all pure func
 import mujoco_warp as mjw
 from mujoco_warp._src.collision_primitive_core import capsule_capsule as capsule_capsule
 from mujoco_warp._src.collision_primitive_core import plane_capsule as plane_capsule
+from mujoco_warp._src.collision_primitive_core import plane_ellipsoid as plane_ellipsoid
 from mujoco_warp._src.collision_primitive_core import plane_sphere as plane_sphere
 from mujoco_warp._src.collision_primitive_core import sphere_capsule as sphere_capsule
 from mujoco_warp._src.collision_primitive_core import sphere_sphere as sphere_sphere

@@ -7,9 +7,10 @@ by name, all at once. Nothing is ever dropped from a gradient in silence.
 from collections.abc import Container
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
 
-from mjgrad._src.contact.round import GEOM_TYPES
+from mjgrad._src.contact.geometry import GEOM_PAIRS
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import BIASES
@@ -50,13 +51,6 @@ def _names(mjm: mujoco.MjModel, objtype: mujoco.mjtObj, ids) -> list[str]:
 
 def _where(mask) -> np.ndarray:
   return np.nonzero(np.asarray(mask))[0]
-
-
-def _collidable(mjm: mujoco.MjModel) -> np.ndarray:
-  """Geoms that can touch another one."""
-  contype, conaffinity = mjm.geom_contype, mjm.geom_conaffinity
-  matches = (contype[:, None] & conaffinity[None, :]) | (contype[None, :] & conaffinity[:, None])
-  return (matches != 0).any(axis=1)
 
 
 def _wrapping_tendons(mjm: mujoco.MjModel) -> np.ndarray:
@@ -137,11 +131,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(_OBJECT.mjOBJ_BODY, mjm.body_mocapid >= 0, "mocap bodies are not differentiated")
   add(_OBJECT.mjOBJ_JOINT, mjm.jnt_springyield != 0, "plastic joint springs are not differentiated")
   add(_OBJECT.mjOBJ_PAIR, np.ones(mjm.npair), "explicit contact pairs are not differentiated")
-  add(
-    _OBJECT.mjOBJ_GEOM,
-    _collidable(mjm) & ~np.isin(mjm.geom_type, GEOM_TYPES),
-    "only planes, spheres and capsules collide differentiably; set contype and conaffinity to 0",
-  )
   add(_OBJECT.mjOBJ_GEOM, (mjm.geom_surfacevel != 0).any(axis=1), "surface velocity")
   add(_OBJECT.mjOBJ_GEOM, mjm.geom_adhesion != 0, "contact adhesion is not differentiated")
 
@@ -191,9 +180,25 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   return found
 
 
-def check_supported(mjm: mujoco.MjModel) -> None:
-  """Raises `UnsupportedFeature` listing every element without a gradient."""
-  found = unsupported(mjm)
+def unsupported_pairs(mjm: mujoco.MjModel, model: mjw.Model) -> list[str]:
+  """Every geom that the engine may collide with one of a type that it has no gradient with."""
+  collide = model.nxn_pairid.numpy()[:, 0] > -2
+  pairs = model.nxn_geom_pair.numpy()[collide]
+  found: dict[tuple[str, str], set[int]] = {}
+  for geoms in pairs:
+    key = tuple(sorted(int(t) for t in mjm.geom_type[geoms]))
+    if key not in GEOM_PAIRS:
+      names = tuple(mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in key)
+      found.setdefault(names, set()).update(int(g) for g in geoms)
+  return [
+    f"{name}: {first}-{second} contacts; set contype and conaffinity, or exclude the pair"
+    for (first, second), geoms in found.items()
+    for name in _names(mjm, _OBJECT.mjOBJ_GEOM, np.array(sorted(geoms)))
+  ]
+
+
+def raise_unsupported(found: list[str]) -> None:
+  """Raises `UnsupportedFeature` listing every element, if there is one."""
   if found:
     lines = "\n  ".join(found)
     raise UnsupportedFeature(f"this model has no exact gradient because of\n  {lines}")

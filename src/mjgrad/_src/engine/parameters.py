@@ -171,6 +171,12 @@ def _bounds(
   elif geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_CAPSULE)):
     geom_rbound_out[row, geomid] = size[0] + size[1]
     geom_aabb_out[row, geomid, 1] = wp.vec3(size[0], size[0], size[0] + size[1])
+  elif geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_ELLIPSOID)):
+    geom_rbound_out[row, geomid] = wp.max(size)
+    geom_aabb_out[row, geomid, 1] = size
+  elif geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_BOX)):
+    geom_rbound_out[row, geomid] = wp.length(size)
+    geom_aabb_out[row, geomid, 1] = size
 
 
 def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:

@@ -1,6 +1,7 @@
 """The simulator: a MuJoCo model on a device, for a batch of worlds, ready to differentiate."""
 
 import mujoco
+import mujoco_warp as mjw
 import warp as wp
 
 from mjgrad._src.adjoint.workspace import Tree
@@ -9,6 +10,18 @@ from mjgrad._src.engine import features
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.rollout import Program
+
+
+def _put_model(mjm: mujoco.MjModel) -> mjw.Model:
+  """The engine's model, if the engine and every gradient support it."""
+  found = features.unsupported(mjm)
+  try:
+    model = adapter.put_model(mjm)
+  except NotImplementedError as error:
+    features.raise_unsupported([*found, f"mujoco_warp: {error}"])
+    raise
+  features.raise_unsupported(found + features.unsupported_pairs(mjm, model))
+  return model
 
 
 class Simulator:
@@ -51,13 +64,12 @@ class Simulator:
       )
     if nworld < 1:
       raise InvalidInput(f"nworld is {nworld}; expected at least 1.")
-    features.check_supported(mjm)
     self.mjm, self.nworld = mjm, nworld
     self.device = wp.get_device(device) if device is not None else wp.get_preferred_device()
     self.nq, self.nv, self.nu, self.na = mjm.nq, mjm.nv, mjm.nu, mjm.na
     self.nbody = mjm.nbody
     with wp.ScopedDevice(self.device):
-      self.model = adapter.put_model(mjm)
+      self.model = _put_model(mjm)
       adapter.silence_overflow(self.model)
       self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
       self.tree = Tree.from_model(mjm, self.device)

@@ -10,8 +10,7 @@ makes in the world, u^w and o^w the relative linear and angular velocity:
     adj_frame  = rows sum_w (c^w_i u^w + c^w_{3+i} o^w)
     adj_dist   = adj_r
 
-and contact/round.py carries (adj_dist, adj_p, adj_frame) to the centres, axes and sizes of the two
-geoms.
+and contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of the two geoms.
 
 Source: DESIGN section 2; docs/derivation.md, "Contacts".
 """
@@ -22,8 +21,8 @@ from mjgrad._src.adjoint.twists import ACC
 from mjgrad._src.adjoint.twists import LAM
 from mjgrad._src.adjoint.twists import POSE
 from mjgrad._src.adjoint.twists import V
-from mjgrad._src.contact.round import GeomAdjoint
-from mjgrad._src.contact.round import contact_geometry_vjp
+from mjgrad._src.contact.geometry import GeomAdjoint
+from mjgrad._src.contact.geometry import contact_geometry_vjp
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
@@ -101,13 +100,10 @@ def _add_geom_wrench(
   worldid: int,
   bodyid: int,
   offset: wp.vec3,
-  axis: wp.vec3,
   adj: GeomAdjoint,
   wrench_out: wp.array3d[wp.spatial_vector],
 ):
-  wp.atomic_add(
-    wrench_out, worldid, bodyid, POSE, wrench_at(adj.pos, wp.cross(axis, adj.axis), offset)
-  )
+  wp.atomic_add(wrench_out, worldid, bodyid, POSE, wrench_at(adj.force, adj.torque, offset))
 
 
 @wp.func
@@ -257,25 +253,25 @@ def _contact_vjp(
   xmat2 = geom_xmat_in[worldid, g2]
   pos1 = geom_xpos_in[worldid, g1]
   pos2 = geom_xpos_in[worldid, g2]
-  axis1 = wp.vec3(xmat1[0, 2], xmat1[1, 2], xmat1[2, 2])
-  axis2 = wp.vec3(xmat2[0, 2], xmat2[1, 2], xmat2[2, 2])
   size_row = worldid % geom_size.shape[0]
   geom1, geom2 = contact_geometry_vjp(
     geom_type[g1],
     pos1,
-    axis1,
+    xmat1,
     geom_size[size_row, g1],
     geom_type[g2],
     pos2,
-    axis2,
+    xmat2,
     geom_size[size_row, g2],
     contact_geomcollisionid_in[conid],
+    contact_dist_in[conid],
+    point,
     adj.r,
     adj_point,
     adj_frame,
   )
-  _add_geom_wrench(worldid, b1, pos1 - origin1, axis1, geom1, wrench_out)
-  _add_geom_wrench(worldid, b2, pos2 - origin2, axis2, geom2, wrench_out)
+  _add_geom_wrench(worldid, b1, pos1 - origin1, geom1, wrench_out)
+  _add_geom_wrench(worldid, b2, pos2 - origin2, geom2, wrench_out)
 
   if adj_geom_size_out.shape[0] > 0:
     row = worldid % adj_geom_size_out.shape[0]
