@@ -127,7 +127,11 @@ def measure(
 
   engine_us = _time_us(engine, restore, sim.device, repeat)
   forward_us = _time_us(lambda: program.forward(record=True), restore, sim.device, repeat)
-  backward_us = _time_us(lambda: program.backward(ones_q, ones_v, ones_a), record, sim.device, repeat)
+
+  def backward() -> None:
+    program.backward(ones_q, ones_v, ones_a)
+
+  backward_us = _time_us(backward, record, sim.device, repeat)
   sim.check()
   return Measurement(
     case=name,

@@ -9,10 +9,10 @@ With vbar the cotangent of the next velocity, v' = v + h a_d:
 
 The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
 
-H is assembled in blocks of two by two dofs, so that every entry of J that is read serves two
-entries of H. A and H are assembled and factored in float64: with stiff contacts their entries differ by many
+A and H are assembled and factored in float64: with stiff contacts their entries differ by many
 orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
-error of the solution itself.
+error of the solution itself. H is assembled in blocks of two by two dofs, so that every entry of J
+that is read serves two entries of H.
 
 Source: DESIGN section 2; MuJoCo documentation, Computation, "Numerical integration" and
 "Constraint solver" (Newton's Hessian, the Hessian of the elliptic cone).

@@ -125,12 +125,20 @@ def contact_geometry_vjp(
   """Cotangents of both geoms of a pair, ordered by type as in the contact.
 
   Args:
-    type1, pos1, rot1, size1: first geom: type, centre [m], rotation, size [m].
-    type2, pos2, rot2, size2: second geom.
+    type1: type of the first geom.
+    pos1: its centre [m].
+    rot1: its rotation.
+    size1: its size [m].
+    type2: type of the second geom.
+    pos2: its centre [m].
+    rot2: its rotation.
+    size2: its size [m].
     index: slot of the contact among those of the pair.
     dist: the contact's distance [m].
     point: the contact's point [m].
-    adj_dist, adj_point, adj_frame: their cotangents, and that of the frame.
+    adj_dist: cotangent of the distance.
+    adj_point: cotangent of the point.
+    adj_frame: cotangent of the frame.
 
   Returns:
     The two `GeomAdjoint`.

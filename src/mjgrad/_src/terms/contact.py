@@ -10,7 +10,7 @@ makes in the world, u^w and o^w the relative linear and angular velocity:
     adj_frame  = rows sum_w (c^w_i u^w + c^w_{3+i} o^w)
     adj_dist   = adj_r
 
-and contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of the two geoms.
+and contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of both geoms.
 
 Source: DESIGN section 2; docs/derivation.md, "Contacts".
 """

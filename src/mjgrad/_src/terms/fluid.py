@@ -1,7 +1,7 @@
 """Fluid forces: the inertia-box model per body and the ellipsoid model per geom.
 
 Both act at a frame attached to a body (its inertial frame, or the geom's) and are written in that
-frame, in terms of the local angular velocity w and the local linear velocity u relative to the wind:
+frame, in terms of its angular velocity w and its linear velocity u relative to the wind:
 
     phi = -f(u, w) . u_lam - t(u, w) . w_lam
 
@@ -27,7 +27,7 @@ CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 PI = wp.constant(3.14159265358979)
 FluidCoefficients = wp.types.vector(length=12, dtype=wp.float32)
-"""A geom's `fluid` row: interaction, blunt, slender, angular drag, Kutta, Magnus, virtual masses."""
+"""A geom's `fluid` row: interaction; blunt, slender, angular drag; Kutta, Magnus; virtual mass."""
 
 
 @wp.func
