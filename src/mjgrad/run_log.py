@@ -66,7 +66,7 @@ class RunLog:
     self._columns = list(rows[0]) if rows else None
     if rows:
       text = io.StringIO(newline="")
-      writer = csv.DictWriter(text, self._columns)
+      writer = csv.DictWriter(text, list(rows[0]))
       writer.writeheader()
       writer.writerows({name: _number(value) for name, value in row.items()} for row in rows)
       atomic_write(self._metrics_path, text.getvalue().encode())
@@ -105,7 +105,7 @@ class RunLog:
   def save_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> Path:
     """Writes named arrays into the run folder as an npz file."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     path = self.folder / f"{name}.npz"
     atomic_write(path, buffer.getvalue())
     return path

@@ -24,6 +24,7 @@ def capture(body: Callable[[], None], device: wp.Device, mutable: Iterable[wp.ar
       body()
   for array, value in saved:
     wp.copy(array, value)
+  assert captured.graph is not None
   return captured.graph
 
 

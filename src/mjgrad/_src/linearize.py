@@ -96,7 +96,7 @@ def step_gradient(
     program.forward(record=True)
     sim.check()
     data = program.data
-    next_state = [_host(array) for array in (data.qpos, data.qvel, data.act)]
+    next_qpos, next_qvel, next_act = _host(data.qpos), _host(data.qvel), _host(data.act)
     qacc = _host(program.tape.qacc)[0]
     if adj_act is None:
       adj_act = np.zeros((sim.nworld, sim.na))
@@ -112,7 +112,7 @@ def step_gradient(
       "xfrc_applied": _host(work.adj_xfrc_applied),
     }
     grad |= {name: _host(work.adj[name]) for name in requested}
-  return StepGradient(*next_state, qacc, grad)
+  return StepGradient(next_qpos, next_qvel, next_act, qacc, grad)
 
 
 def _array(value: np.ndarray) -> wp.array:

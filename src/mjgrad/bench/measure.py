@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 import warp as wp
 
+from mjgrad._src import graphs
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.rollout import INPUTS
@@ -112,14 +113,13 @@ def measure(
     for field, value in saved.items():
       wp.copy(getattr(data, field), value)
 
-  with wp.ScopedDevice(sim.device):
-    adapter.step(program.model, data)
-    with wp.ScopedCapture(device=sim.device, force_module_load=False) as capture:
-      adapter.step(program.model, data)
+  graph = graphs.capture(
+    lambda: adapter.step(program.model, data), sim.device, [getattr(data, name) for name in INPUTS]
+  )
 
   def engine() -> None:
     for _ in range(NSTEP):
-      wp.capture_launch(capture.graph)
+      wp.capture_launch(graph)
 
   def record() -> None:
     restore()

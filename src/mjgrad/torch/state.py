@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def initial_state(sim: Simulator, keyframe: int | str | None = None) -> State:
   """
   mjm = sim.mjm
   if keyframe is None:
-    qpos, qvel, time = mjm.qpos0, np.zeros(mjm.nv), 0.0
+    qpos, qvel, act, time = mjm.qpos0, np.zeros(mjm.nv), np.zeros(mjm.na), 0.0
   else:
     try:
       key = mjm.key(keyframe)
@@ -69,11 +70,10 @@ def initial_state(sim: Simulator, keyframe: int | str | None = None) -> State:
       raise InvalidInput(
         f"the model has no keyframe {keyframe!r}; it has {', '.join(names) or 'none'}."
       ) from error
-    qpos, qvel, time = key.qpos, key.qvel, float(key.time[0])
+    qpos, qvel, act, time = key.qpos, key.qvel, key.act, float(key.time[0])
 
-  def rows(value: np.ndarray) -> torch.Tensor:
+  def rows(value: Sequence[float] | np.ndarray) -> torch.Tensor:
     tensor = torch.as_tensor(np.array(value), dtype=torch.float32, device=torch_device(sim))
     return tensor.expand(sim.nworld, -1).clone()
 
-  zeros = np.zeros(mjm.nv)
-  return State(rows(qpos), rows(qvel), rows(np.zeros(mjm.na)), rows(zeros), rows([time])[:, 0])
+  return State(rows(qpos), rows(qvel), rows(act), rows(np.zeros(mjm.nv)), rows([time])[:, 0])

@@ -230,12 +230,11 @@ class _Step(torch.autograd.Function):
         work.adj_xfrc_applied,
         *(work.adj[name] for name in ctx.names),
       ]
-      shapes = [None] * 6
-      shapes += [value.shape for value in values]
-      grads = []
-      for needed, array, shape in zip(ctx.needs_input_grad[4:], results, shapes, strict=True):
-        grad = wp.to_torch(array).clone() if needed else None
-        grads.append(grad.view(shape) if needed and shape is not None else grad)
+      tensors = [wp.to_torch(array) for array in results]
+      first = len(tensors) - len(values)
+      tensors[first:] = [t.view(v.shape) for t, v in zip(tensors[first:], values, strict=True)]
+      needed = ctx.needs_input_grad[4:]
+      grads = [t.clone() if n else None for t, n in zip(tensors, needed, strict=True)]
     return (None, None, None, None, *grads)
 
 

@@ -24,8 +24,6 @@ _CNSTR = mujoco.mjtConstraint
 _FRICTION_LOSS = (int(_CNSTR.mjCNSTR_FRICTION_DOF), int(_CNSTR.mjCNSTR_FRICTION_TENDON))
 _EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
 _ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
-_AFFINE_GAIN = (int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE))
-_AFFINE_BIAS = (int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE))
 
 
 @dataclass(frozen=True)
@@ -163,21 +161,26 @@ def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -
 
 
 def _unclamped_force(mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, ctrl: np.ndarray) -> float:
-  """Actuator force before its clamp; after it where gain or bias is not affine."""
-  if mjm.actuator_gaintype[i] not in _AFFINE_GAIN or mjm.actuator_biastype[i] not in _AFFINE_BIAS:
-    return float(mjd.actuator_force[i])
+  """Actuator force before its clamp, gain times control or activation plus bias."""
   value = ctrl[mjm.actuator_ctrladr[i]]
   if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
     value = mjd.act[mjm.actuator_actadr[i]]
     if mjm.actuator_actearly[i]:
       value = next_activation(mjm, mjd, i)[0]
-  basis = np.array([1.0, mjd.actuator_length[i], mjd.actuator_velocity[i]])
-  gain, bias = mjm.actuator_gainprm[i, :3], mjm.actuator_biasprm[i, :3]
-  if mjm.actuator_gaintype[i] == _AFFINE_GAIN[0]:
-    gain = gain * (1.0, 0.0, 0.0)
-  if mjm.actuator_biastype[i] == _AFFINE_BIAS[0]:
-    bias = 0.0 * bias
-  return float(gain @ basis * value + bias @ basis)
+  length, velocity = mjd.actuator_length[i], mjd.actuator_velocity[i]
+  basis = np.array([1.0, length, velocity])
+  gainprm, biasprm = mjm.actuator_gainprm[i, :9], mjm.actuator_biasprm[i, :9]
+  muscle = mjm.actuator_lengthrange[i], mjm.actuator_acc0[i]
+  gain, bias = gainprm[0], 0.0
+  if mjm.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_AFFINE:
+    gain = gainprm[:3] @ basis
+  elif mjm.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_MUSCLE:
+    gain = mujoco.mju_muscleGain(length, velocity, *muscle, gainprm)
+  if mjm.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_AFFINE:
+    bias = biasprm[:3] @ basis
+  elif mjm.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_MUSCLE:
+    bias = mujoco.mju_muscleBias(length, *muscle, biasprm)
+  return float(gain * value + bias)
 
 
 def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> None:

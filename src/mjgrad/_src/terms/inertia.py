@@ -57,6 +57,7 @@ def _inertia_vjp(
   # In:
   body_lastdof: wp.array[int],
   twist_in: wp.array3d[wp.spatial_vector],
+  gravity_enabled: bool,
   # Adjoint out (+=):
   adj_gravity_out: wp.array[wp.vec3],
   adj_body_mass_out: wp.array2d[float],
@@ -89,7 +90,7 @@ def _inertia_vjp(
   )
   wrench_out[worldid, bodyid, POSE] = wp.spatial_vector()
 
-  if adj_gravity_out.shape[0] > 0:
+  if gravity_enabled and adj_gravity_out.shape[0] > 0:
     wp.atomic_add(
       adj_gravity_out, worldid % adj_gravity_out.shape[0], -wp.spatial_bottom(inertia_lam)
     )
@@ -128,6 +129,7 @@ def vjp(work) -> None:
       d.cinert,
       work.tree.body_lastdof,
       work.twist,
+      work.gravity_enabled,
       work.adj["opt.gravity"],
       work.adj["body_mass"],
       work.adj["body_inertia"],
