@@ -203,7 +203,6 @@ def test_gradients_accumulate(cartpole):
   torch.testing.assert_close(ctrl.grad, first + second)
 
 
-@pytest.mark.xfail(strict=True, reason="the backward pass hands Warp a cotangent with a graph")
 def test_second_derivatives_are_refused(cartpole):
   ctrl = leaf(random(NWORLD, 1) * 0.3)
   after = mgt.step(cartpole, moved(cartpole), ctrl)

@@ -1,8 +1,7 @@
 """The state of a batch of worlds as tensors."""
 
 import dataclasses
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch

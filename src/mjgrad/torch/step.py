@@ -219,7 +219,9 @@ class _Step(torch.autograd.Function):
       wp.to_torch(tape.act).copy_(tape_act)
       wp.to_torch(tape.qacc).copy_(tape_qacc)
       _load_constants(program, ctx.names, ctrl, qfrc_applied, xfrc_applied, values)
-      program.backward(*(wp.from_torch(adj.contiguous()) for adj in (adj_qpos, adj_qvel, adj_act)))
+      program.backward(
+        *(wp.from_torch(adj.detach().contiguous()) for adj in (adj_qpos, adj_qvel, adj_act))
+      )
       work = program.work
       results = [
         program.ambient_adj_qpos(),
