@@ -2,11 +2,13 @@
 
 The cotangent is on the next velocity alone, and the part of the velocity gradient that every step
 has, the identity, is taken off both sides. What is compared is then dt times the gradient of the
-acceleration, so that a wrong law cannot hide behind v' = v + dt a.
+acceleration, so that a wrong law cannot hide behind v' = v + dt a. A test of activations puts it on
+the next activation alone.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from mjgrad._src.check.compare import forward_error
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.linearize import step_gradient
+from tests.oracles import STATE_CHANNELS
 from tests.oracles import Linearisation
 from tests.oracles import Oracle
 from tests.oracles import Point
@@ -65,6 +68,7 @@ def compare(
   values: Mapping[str, np.ndarray] | None = None,
   seed: int = 0,
   differing: int = 0,
+  on: Literal["qvel", "act"] = "qvel",
 ) -> tuple[dict[str, Comparison], list[Linearisation]]:
   """Gradients of one step at every point, one world each.
 
@@ -76,6 +80,7 @@ def compare(
     values: parameter values other than the model's, shared by all worlds.
     seed: of the cotangents.
     differing: number of states at which the engine's step may differ from the oracle's.
+    on: what the cotangent is on, the next velocity or the next activation.
 
   Returns:
     The comparison of every channel, and the oracle at every point.
@@ -89,17 +94,20 @@ def compare(
   sim = Simulator(mjm, len(points), "cpu")
   rng = np.random.default_rng(seed)
   adj_qvel = rng.normal(size=(len(points), mjm.nv)).astype(np.float32).astype(np.float64)
+  adj_act = rng.normal(size=(len(points), mjm.na)).astype(np.float32).astype(np.float64)
+  (adj_act if on == "qvel" else adj_qvel)[:] = 0.0
   out = step_gradient(
     sim,
     **inputs(points),
     adj_qpos=np.zeros((len(points), mjm.nq)),
     adj_qvel=adj_qvel,
+    adj_act=adj_act,
     params=dict(values or {}),
     wrt_params=tuple(params),
   )
   forward = np.array(
     [
-      forward_error(oracle.mjm, here, out.qpos[s], out.qvel[s], out.qacc[s])
+      forward_error(oracle.mjm, here, out.qpos[s], out.qvel[s], out.qacc[s], out.act[s])
       for s, here in enumerate(local)
     ]
   )
@@ -110,13 +118,16 @@ def compare(
     key = "qpos_tangent" if name == "qpos" else name
     value = np.asarray(out.grad[key], dtype=np.float64).reshape(len(points), -1)
     truth = np.stack(
-      [here.jacobians[name].vjp(np.zeros(mjm.nv), w) for here, w in zip(local, adj_qvel)]
+      [
+        here.jacobians[name].vjp(np.zeros(mjm.nv), v, w)
+        for here, v, w in zip(local, adj_qvel, adj_act)
+      ]
     )
     if name == "qvel":
       value, truth = value - adj_qvel, truth - adj_qvel
     kinks = np.stack([here.jacobians[name].switching for here in local])
     near = np.array([here.near_switch for here in local])
-    if name in ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied"):
+    if name in STATE_CHANNELS:
       compared = agrees & ~(near | kinks.any(axis=1))
     else:
       compared = agrees & ~near
