@@ -54,7 +54,7 @@ def directions(work, points, out, s):
 
 def test_twists(setting):
   mjm, points, work, out = setting
-  twist = work.twist.numpy()
+  twist = work.twist.numpy().swapaxes(1, 2)
   lastdof = work.tree.body_lastdof.numpy()
   for s, point in enumerate(points):
     mjd = mujoco.MjData(mjm)
@@ -77,7 +77,7 @@ def test_sweep(setting):
   rng = np.random.default_rng(1)
   force = rng.normal(size=(NWORLD, mjm.nbody, 5, 6))
   force[:, 0] = 0
-  twist = work.twist.numpy().astype(np.float64)
+  twist = work.twist.numpy().swapaxes(1, 2).astype(np.float64)
   lastdof = work.tree.body_lastdof.numpy()
   wrench = np.zeros((NWORLD, mjm.nbody, int(twists.NWRENCH), 6))
   wrench[:, :, :5] = force
@@ -88,7 +88,7 @@ def test_sweep(setting):
       wrench[:, body, int(twists.POSE), :3] += np.cross(rotation, torque)
       wrench[:, body, int(twists.POSE), :3] += np.cross(translation, linear)
       wrench[:, body, int(twists.POSE), 3:] += np.cross(rotation, linear)
-  work.wrench.assign(wrench.astype(np.float32))
+  work.wrench.assign(wrench.swapaxes(1, 2).astype(np.float32))
   work.adj_qpos.zero_()
   work.adj_qvel.zero_()
   with wp.ScopedDevice("cpu"):

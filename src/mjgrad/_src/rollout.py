@@ -64,6 +64,7 @@ class Program:
     parameters.update_followers(self.model, self.buffers)
     if record:
       self.tape.step.zero_()
+      tape_ops.store_state(self.tape, self.data)
     self._replay("record" if record else "plain", self._record if record else self._plain)
 
   def backward(self, adj_qpos: wp.array, adj_qvel: wp.array, adj_act: wp.array) -> None:
@@ -97,9 +98,8 @@ class Program:
     self.sim.status.collect()
 
   def _record(self) -> None:
-    tape_ops.store_input(self.tape, self.data)
     self._plain()
-    tape_ops.store_output(self.tape, self.data)
+    tape_ops.store_step(self.tape, self.data)
 
   def _backward(self) -> None:
     step_vjp(self.work)

@@ -70,9 +70,9 @@ def frame_state(
   """Motion of a point at `offset`, on the body whose chain ends at twist row `row`."""
   state = FrameState()
   state.offset = offset
-  state.v = twist[worldid, row, V]
-  state.l = twist[worldid, row, LAM]
-  state.a = twist[worldid, row, ACC] + twist[worldid, row, BIAS]
+  state.v = twist[worldid, V, row]
+  state.l = twist[worldid, LAM, row]
+  state.a = twist[worldid, ACC, row] + twist[worldid, BIAS, row]
   state.vel = velocity_at(state.v, offset)
   state.lam = velocity_at(state.l, offset)
   state.acc = velocity_at(state.a, offset) + wp.cross(wp.spatial_top(state.v), state.vel)
@@ -100,8 +100,8 @@ def add_frame(
   pose = wrench_at(point, adj.rot, state.offset)
   pose += cross_force(state.v, f_v) + cross_force(state.l, f_l) + cross_force(state.a, f_a)
 
-  wp.atomic_add(wrench_out, worldid, bodyid, V, f_v + cross_force(state.v, f_a))
-  wp.atomic_add(wrench_out, worldid, bodyid, LAM, f_l)
-  wp.atomic_add(wrench_out, worldid, bodyid, ACC, f_a)
-  wp.atomic_add(wrench_out, worldid, bodyid, BIAS, f_a)
-  wp.atomic_add(wrench_out, worldid, bodyid, POSE, pose)
+  wp.atomic_add(wrench_out, worldid, V, bodyid, f_v + cross_force(state.v, f_a))
+  wp.atomic_add(wrench_out, worldid, LAM, bodyid, f_l)
+  wp.atomic_add(wrench_out, worldid, ACC, bodyid, f_a)
+  wp.atomic_add(wrench_out, worldid, BIAS, bodyid, f_a)
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)

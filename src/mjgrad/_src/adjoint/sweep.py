@@ -40,11 +40,11 @@ def _subtree_wrench(
   # Out:
   subtree_wrench_out: wp.array3d[wp.spatial_vector],
 ):
-  worldid, bodyid, slot = wp.tid()
-  total = wrench_in[worldid, bodyid, slot]
+  worldid, slot, bodyid = wp.tid()
+  total = wrench_in[worldid, slot, bodyid]
   for descendant in range(bodyid + 1, bodyid + body_subtreenum[bodyid]):
-    total += wrench_in[worldid, descendant, slot]
-  subtree_wrench_out[worldid, bodyid, slot] = total
+    total += wrench_in[worldid, slot, descendant]
+  subtree_wrench_out[worldid, slot, bodyid] = total
 
 
 @wp.kernel
@@ -67,17 +67,17 @@ def _sweep(
   before = dof_before[dofid] + 1
   after = dof_after[dofid] + 1
   axis = cdof_in[worldid, dofid]
-  v_before = twist_in[worldid, before, V]
-  f_bias = subtree_wrench_in[worldid, bodyid, BIAS]
+  v_before = twist_in[worldid, V, before]
+  f_bias = subtree_wrench_in[worldid, BIAS, bodyid]
 
-  pose = subtree_wrench_in[worldid, bodyid, POSE]
+  pose = subtree_wrench_in[worldid, POSE, bodyid]
   pose += cross_force(v_before, cross_force(v_before, f_bias))
   for w in range(wp.static(NTWIST)):
-    pose -= cross_force(twist_in[worldid, before, w], subtree_wrench_in[worldid, bodyid, w])
+    pose -= cross_force(twist_in[worldid, w, before], subtree_wrench_in[worldid, w, bodyid])
   adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
 
-  velocity = subtree_wrench_in[worldid, bodyid, V]
-  velocity -= cross_force(v_before + twist_in[worldid, after, V], f_bias)
+  velocity = subtree_wrench_in[worldid, V, bodyid]
+  velocity -= cross_force(v_before + twist_in[worldid, V, after], f_bias)
   adj_qvel_out[worldid, dofid] += wp.dot(axis, velocity)
 
 
@@ -86,7 +86,7 @@ def launch(work) -> None:
   m, d = work.model, work.data
   wp.launch(
     _subtree_wrench,
-    dim=(d.nworld, m.nbody, NWRENCH),
+    dim=(d.nworld, NWRENCH, m.nbody),
     inputs=[m.body_subtreenum, work.wrench],
     outputs=[work.subtree_wrench],
   )

@@ -43,28 +43,65 @@ class Tape:
 
 
 @wp.kernel
-def _store(
+def _store_state(
+  # Data in:
+  qpos_in: wp.array2d[float],
+  qvel_in: wp.array2d[float],
+  act_in: wp.array2d[float],
   # In:
   step: wp.array[int],
-  offset: int,
-  value: wp.array2d[float],
   # Out:
-  tape_out: wp.array3d[float],
+  tape_qpos_out: wp.array3d[float],
+  tape_qvel_out: wp.array3d[float],
+  tape_act_out: wp.array3d[float],
 ):
   worldid, i = wp.tid()
-  tape_out[step[0] + offset, worldid, i] = value[worldid, i]
+  slot = step[0]
+  if i < qpos_in.shape[1]:
+    tape_qpos_out[slot, worldid, i] = qpos_in[worldid, i]
+  if i < qvel_in.shape[1]:
+    tape_qvel_out[slot, worldid, i] = qvel_in[worldid, i]
+  if i < act_in.shape[1] and slot < tape_act_out.shape[0]:
+    tape_act_out[slot, worldid, i] = act_in[worldid, i]
+
+
+@wp.kernel
+def _store_acceleration(
+  # Data in:
+  qacc_in: wp.array2d[float],
+  # In:
+  step: wp.array[int],
+  # Out:
+  tape_qacc_out: wp.array3d[float],
+):
+  worldid, dofid = wp.tid()
+  tape_qacc_out[step[0], worldid, dofid] = qacc_in[worldid, dofid]
 
 
 @wp.kernel
 def _load(
   # In:
   step: wp.array[int],
-  tape_in: wp.array3d[float],
+  tape_qpos: wp.array3d[float],
+  tape_qvel: wp.array3d[float],
+  tape_act: wp.array3d[float],
+  tape_qacc: wp.array3d[float],
+  # Data out:
+  qpos_out: wp.array2d[float],
+  qvel_out: wp.array2d[float],
+  act_out: wp.array2d[float],
   # Out:
-  value_out: wp.array2d[float],
+  qacc_out: wp.array2d[float],
 ):
   worldid, i = wp.tid()
-  value_out[worldid, i] = tape_in[step[0], worldid, i]
+  slot = step[0]
+  if i < qpos_out.shape[1]:
+    qpos_out[worldid, i] = tape_qpos[slot, worldid, i]
+  if i < qvel_out.shape[1]:
+    qvel_out[worldid, i] = tape_qvel[slot, worldid, i]
+    qacc_out[worldid, i] = tape_qacc[slot, worldid, i]
+  if i < act_out.shape[1]:
+    act_out[worldid, i] = tape_act[slot, worldid, i]
 
 
 @wp.kernel
@@ -77,30 +114,36 @@ def _advance(
   step_out[0] = step_out[0] + increment
 
 
-def _move(kernel: wp.Kernel, value: wp.array, inputs: list, outputs: list) -> None:
-  wp.launch(kernel, dim=value.shape, inputs=inputs, outputs=outputs)
+def _width(d) -> int:
+  return max(d.qpos.shape[1], d.qvel.shape[1], d.act.shape[1])
 
 
-def store_input(tape: Tape, d) -> None:
-  """Records the state before a step."""
-  _move(_store, d.qpos, [tape.step, 0, d.qpos], [tape.qpos])
-  _move(_store, d.qvel, [tape.step, 0, d.qvel], [tape.qvel])
-  _move(_store, d.act, [tape.step, 0, d.act], [tape.act])
+def store_state(tape: Tape, d) -> None:
+  """Records the present state in the present slot."""
+  wp.launch(
+    _store_state,
+    dim=(d.nworld, _width(d)),
+    inputs=[d.qpos, d.qvel, d.act, tape.step],
+    outputs=[tape.qpos, tape.qvel, tape.act],
+  )
 
 
-def store_output(tape: Tape, d) -> None:
-  """Records the solved acceleration and the state after a step, and moves to the next slot."""
-  _move(_store, d.qacc, [tape.step, 0, d.qacc], [tape.qacc])
-  _move(_store, d.qvel, [tape.step, 1, d.qvel], [tape.qvel])
-  _move(_store, d.qpos, [tape.step, 1, d.qpos], [tape.qpos])
+def store_step(tape: Tape, d) -> None:
+  """Records the solved acceleration, moves to the next slot and records the state there."""
+  wp.launch(
+    _store_acceleration, dim=d.qacc.shape, inputs=[d.qacc, tape.step], outputs=[tape.qacc]
+  )
   wp.launch(_advance, dim=1, inputs=[1], outputs=[tape.step])
+  store_state(tape, d)
 
 
 def load_previous(work) -> None:
   """Moves to the previous slot and loads its state and acceleration."""
   tape, d = work.tape, work.data
   wp.launch(_advance, dim=1, inputs=[-1], outputs=[tape.step])
-  _move(_load, d.qpos, [tape.step, tape.qpos], [d.qpos])
-  _move(_load, d.qvel, [tape.step, tape.qvel], [d.qvel])
-  _move(_load, d.act, [tape.step, tape.act], [d.act])
-  _move(_load, work.qacc, [tape.step, tape.qacc], [work.qacc])
+  wp.launch(
+    _load,
+    dim=(d.nworld, _width(d)),
+    inputs=[tape.step, tape.qpos, tape.qvel, tape.act, tape.qacc],
+    outputs=[d.qpos, d.qvel, d.act, work.qacc],
+  )

@@ -9,7 +9,8 @@ and the acceleration that the velocity products and gravity add is
 
     T_d^BIAS = -g + sum over that chain of  Sdot_k v_k.
 
-`twist[world, d + 1, direction]` stores T_d; row 0 is the fixed base.
+`twist[world, direction, d + 1]` stores T_d; row 0 is the fixed base. Dofs
+and bodies come last because neighbouring threads work on neighbouring ones.
 
 Source: MuJoCo documentation, Computation, "General framework"; Featherstone (2008), section 5.3.
 """
@@ -75,12 +76,12 @@ def _twists(
     bias += cdof_dot_in[worldid, dofid] * qvel_in[worldid, dofid]
     dofid = dof_parentid[dofid]
 
-  twist_out[worldid, row, V] = v
-  twist_out[worldid, row, LAM] = lam
-  twist_out[worldid, row, ACC] = acc
-  twist_out[worldid, row, MU] = mu
-  twist_out[worldid, row, DELTA] = delta
-  twist_out[worldid, row, BIAS] = bias
+  twist_out[worldid, V, row] = v
+  twist_out[worldid, LAM, row] = lam
+  twist_out[worldid, ACC, row] = acc
+  twist_out[worldid, MU, row] = mu
+  twist_out[worldid, DELTA, row] = delta
+  twist_out[worldid, BIAS, row] = bias
 
 
 def launch(work) -> None:

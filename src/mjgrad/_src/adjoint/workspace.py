@@ -169,8 +169,8 @@ class Workspace:
     self.efc_residual = floats(nworld, data.njmax)
     self.efc_weight = floats(nworld, data.njmax)
     self.efc_force = floats(nworld, data.njmax)
-    self.twist = wp.zeros((nworld, nv + 1, NTWIST), dtype=wp.spatial_vector, device=device)
-    self.wrench = wp.zeros((nworld, model.nbody, NWRENCH), dtype=wp.spatial_vector, device=device)
+    self.twist = wp.zeros((nworld, NTWIST, nv + 1), dtype=wp.spatial_vector, device=device)
+    self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
     self.actuation = Actuation(
       *(floats(nworld, model.nactuator) for _ in range(8)), *(floats(nworld, nv) for _ in range(3))

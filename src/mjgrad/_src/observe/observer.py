@@ -128,8 +128,8 @@ class Work:
     adj_qvel: result, shape [nworld, nv]
     adj_body_mass: result, shape [1 or nworld, nbody]; empty if not requested
     clip_bound: see `sensors.clip_bounds`; None if no sensor has a cutoff
-    wrench: slots V and POSE are used, the others stay zero, shape [nworld, nbody, NWRENCH]
-    twist: shape [nworld, nv + 1, NTWIST]; only V matters where the other wrenches are zero
+    wrench: slots V and POSE are used, the others stay zero, shape [nworld, NWRENCH, nbody]
+    twist: shape [nworld, NTWIST, nv + 1]; only V matters where the other wrenches are zero
   """
 
   def __init__(self, observer: Observer):
@@ -166,6 +166,6 @@ class Work:
 
     self.gravity_enabled = False
     self.qacc = self.lam = self.mu = self.delta = zeros(nworld, nv)
-    self.twist = zeros(nworld, nv + 1, twists.NTWIST, dtype=wp.spatial_vector)
-    self.wrench = zeros(nworld, nbody, twists.NWRENCH, dtype=wp.spatial_vector)
+    self.twist = zeros(nworld, twists.NTWIST, nv + 1, dtype=wp.spatial_vector)
+    self.wrench = zeros(nworld, twists.NWRENCH, nbody, dtype=wp.spatial_vector)
     self.subtree_wrench = wp.zeros_like(self.wrench)

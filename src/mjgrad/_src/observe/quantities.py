@@ -70,8 +70,8 @@ def _body_vjp(
     pose += wp.spatial_vector(
       matrix_torque(xmat_in[worldid, bodyid], adj_xmat_in[worldid, bodyid]), none
     )
-  wrench_out[worldid, bodyid, POSE] = pose
-  wrench_out[worldid, bodyid, V] = wp.spatial_vector()
+  wrench_out[worldid, POSE, bodyid] = pose
+  wrench_out[worldid, V, bodyid] = wp.spatial_vector()
 
   adj_com = wp.vec3(0.0)
   if adj_subtree_com_in.shape[0] > 0:
@@ -105,7 +105,7 @@ def _attached_vjp(
   if adj_mat_in.shape[0] > 0:
     torque = matrix_torque(mat[worldid, frameid], adj_mat_in[worldid, frameid])
     pose += wp.spatial_vector(torque, wp.vec3(0.0))
-  wp.atomic_add(wrench_out, worldid, body, POSE, pose)
+  wp.atomic_add(wrench_out, worldid, POSE, body, pose)
 
 
 @wp.kernel
@@ -122,10 +122,10 @@ def _cvel_vjp(
   wrench_out: wp.array3d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
-  v = twist[worldid, body_lastdof[bodyid] + 1, V]
+  v = twist[worldid, V, body_lastdof[bodyid] + 1]
   adj = adj_cvel_in[worldid, bodyid]
-  wrench_out[worldid, bodyid, V] += adj
-  wrench_out[worldid, bodyid, POSE] += cross_force(v, adj)
+  wrench_out[worldid, V, bodyid] += adj
+  wrench_out[worldid, POSE, bodyid] += cross_force(v, adj)
   adj_reference = wp.cross(wp.spatial_bottom(adj), wp.spatial_top(v))
   wp.atomic_add(adj_com_out, worldid, body_rootid[bodyid], adj_reference)
 
@@ -152,7 +152,7 @@ def _subtree_vjp(
   wrench_out: wp.array3d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
-  v = twist[worldid, body_lastdof[bodyid] + 1, V]
+  v = twist[worldid, V, body_lastdof[bodyid] + 1]
   pos = xipos_in[worldid, bodyid]
   offset = pos - subtree_com_in[worldid, body_rootid[bodyid]]
   velocity = velocity_at(v, offset)
@@ -177,8 +177,8 @@ def _subtree_vjp(
     ancestor = wp.where(ancestor == 0, -1, body_parentid[ancestor])
 
   none = wp.vec3(0.0)
-  wrench_out[worldid, bodyid, V] += velocity_wrench(offset, adj_lin, none)
-  wrench_out[worldid, bodyid, POSE] += pose_wrench(v, offset, adj_pos, none, adj_lin, none)
+  wrench_out[worldid, V, bodyid] += velocity_wrench(offset, adj_lin, none)
+  wrench_out[worldid, POSE, bodyid] += pose_wrench(v, offset, adj_pos, none, adj_lin, none)
   if adj_body_mass_out.shape[0] > 0:
     wp.atomic_add(adj_body_mass_out, worldid % adj_body_mass_out.shape[0], bodyid, adj_mass)
 

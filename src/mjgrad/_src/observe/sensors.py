@@ -192,7 +192,7 @@ def _site_sensor_vjp(
     return
   objid = sensor_objid[sensorid]
   bodyid = site_bodyid[objid]
-  v = twist[worldid, body_lastdof[bodyid] + 1, V]
+  v = twist[worldid, V, body_lastdof[bodyid] + 1]
   offset = site_xpos_in[worldid, objid] - subtree_com_in[worldid, body_rootid[bodyid]]
   a = site_xmat_in[worldid, objid] @ _vec3(adj_sensordata_in, worldid, sensor_adr[sensorid])
 
@@ -207,8 +207,8 @@ def _site_sensor_vjp(
     adj_lin = a
   adj_rot = -wp.cross(z, a)
   pose = pose_wrench(v, offset, wp.vec3(0.0), adj_rot, adj_lin, adj_ang)
-  wp.atomic_add(wrench_out, worldid, bodyid, POSE, pose)
-  wp.atomic_add(wrench_out, worldid, bodyid, V, velocity_wrench(offset, adj_lin, adj_ang))
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+  wp.atomic_add(wrench_out, worldid, V, bodyid, velocity_wrench(offset, adj_lin, adj_ang))
 
 
 @wp.kernel
@@ -259,8 +259,8 @@ def _frame_sensor_vjp(
   qr = frame_quat(body_iquat, geom_quat, site_quat, xquat_in, worldid, body_r, reftype, refid)
   offset = p - subtree_com_in[worldid, body_rootid[body]]
   offset_r = pr - subtree_com_in[worldid, body_rootid[body_r]]
-  v = twist[worldid, body_lastdof[body] + 1, V]
-  v_r = twist[worldid, body_lastdof[body_r] + 1, V]
+  v = twist[worldid, V, body_lastdof[body] + 1]
+  v_r = twist[worldid, V, body_lastdof[body_r] + 1]
 
   none = wp.vec3(0.0)
   adj_pos = none
@@ -297,12 +297,12 @@ def _frame_sensor_vjp(
     adj_rot_r = -wp.cross(z, a)
 
   pose = pose_wrench(v, offset, adj_pos, adj_rot, adj_lin, adj_ang)
-  wp.atomic_add(wrench_out, worldid, body, POSE, pose)
-  wp.atomic_add(wrench_out, worldid, body, V, velocity_wrench(offset, adj_lin, adj_ang))
+  wp.atomic_add(wrench_out, worldid, POSE, body, pose)
+  wp.atomic_add(wrench_out, worldid, V, body, velocity_wrench(offset, adj_lin, adj_ang))
   if refid >= 0:
     pose_r = pose_wrench(v_r, offset_r, -adj_pos, adj_rot_r, -adj_lin, adj_ang_r)
-    wp.atomic_add(wrench_out, worldid, body_r, POSE, pose_r)
-    wp.atomic_add(wrench_out, worldid, body_r, V, velocity_wrench(offset_r, -adj_lin, adj_ang_r))
+    wp.atomic_add(wrench_out, worldid, POSE, body_r, pose_r)
+    wp.atomic_add(wrench_out, worldid, V, body_r, velocity_wrench(offset_r, -adj_lin, adj_ang_r))
 
 
 @wp.func

@@ -35,7 +35,7 @@ def _xfrc_applied_vjp(
   adj_xfrc_applied_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
-  lam = twist_in[worldid, body_lastdof[bodyid] + 1, LAM]
+  lam = twist_in[worldid, LAM, body_lastdof[bodyid] + 1]
   offset = xipos_in[worldid, bodyid] - subtree_com_in[worldid, body_rootid[bodyid]]
   adj_xfrc_applied_out[worldid, bodyid] -= wp.spatial_vector(
     velocity_at(lam, offset), wp.spatial_top(lam)
@@ -45,9 +45,9 @@ def _xfrc_applied_vjp(
   force = wp.spatial_top(applied)
   wrench = -wrench_at(force, wp.spatial_bottom(applied), offset)
   adj_point = -wp.cross(force, wp.spatial_top(lam))
-  wrench_out[worldid, bodyid, LAM] += wrench
-  wrench_out[worldid, bodyid, POSE] += wrench_at(adj_point, wp.vec3(0.0), offset)
-  wrench_out[worldid, bodyid, POSE] += cross_force(lam, wrench)
+  wrench_out[worldid, LAM, bodyid] += wrench
+  wrench_out[worldid, POSE, bodyid] += wrench_at(adj_point, wp.vec3(0.0), offset)
+  wrench_out[worldid, POSE, bodyid] += cross_force(lam, wrench)
 
 
 @wp.kernel

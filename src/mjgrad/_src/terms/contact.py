@@ -91,8 +91,8 @@ def _add_body_wrench(
 ):
   to_world = wp.transpose(frame)
   wrench = sign * wrench_at(to_world @ _linear_part(c), to_world @ _angular_part(c), offset)
-  wp.atomic_add(wrench_out, worldid, bodyid, direction, wrench)
-  wp.atomic_add(wrench_out, worldid, bodyid, POSE, cross_force(twist, wrench))
+  wp.atomic_add(wrench_out, worldid, direction, bodyid, wrench)
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
 
 
 @wp.func
@@ -103,7 +103,7 @@ def _add_geom_wrench(
   adj: GeomAdjoint,
   wrench_out: wp.array3d[wp.spatial_vector],
 ):
-  wp.atomic_add(wrench_out, worldid, bodyid, POSE, wrench_at(adj.force, adj.torque, offset))
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, wrench_at(adj.force, adj.torque, offset))
 
 
 @wp.func
@@ -189,12 +189,12 @@ def _contact_vjp(
   offset1 = point - origin1
   offset2 = point - origin2
 
-  v1 = twist_in[worldid, row1, V]
-  v2 = twist_in[worldid, row2, V]
-  a1 = twist_in[worldid, row1, ACC]
-  a2 = twist_in[worldid, row2, ACC]
-  lam1 = twist_in[worldid, row1, LAM]
-  lam2 = twist_in[worldid, row2, LAM]
+  v1 = twist_in[worldid, V, row1]
+  v2 = twist_in[worldid, V, row2]
+  a1 = twist_in[worldid, ACC, row1]
+  a2 = twist_in[worldid, ACC, row2]
+  lam1 = twist_in[worldid, LAM, row1]
+  lam2 = twist_in[worldid, LAM, row2]
   v = _relative(v1, offset1, v2, offset2)
   a = _relative(a1, offset1, a2, offset2)
   lam = _relative(lam1, offset1, lam2, offset2)

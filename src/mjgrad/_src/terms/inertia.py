@@ -69,26 +69,26 @@ def _inertia_vjp(
   row = body_lastdof[bodyid] + 1
   inertia = cinert_in[worldid, bodyid]
 
-  v = twist_in[worldid, row, V]
-  lam = twist_in[worldid, row, LAM]
-  acc = twist_in[worldid, row, ACC] + twist_in[worldid, row, BIAS]
-  mu = twist_in[worldid, row, MU]
-  delta = twist_in[worldid, row, DELTA]
+  v = twist_in[worldid, V, row]
+  lam = twist_in[worldid, LAM, row]
+  acc = twist_in[worldid, ACC, row] + twist_in[worldid, BIAS, row]
+  mu = twist_in[worldid, MU, row]
+  delta = twist_in[worldid, DELTA, row]
 
   momentum = inert_vec(inertia, v)
   inertia_lam = inert_vec(inertia, lam)
 
-  wrench_out[worldid, bodyid, LAM] = inert_vec(inertia, acc) + cross_force(v, momentum)
-  wrench_out[worldid, bodyid, ACC] = inertia_lam
-  wrench_out[worldid, bodyid, BIAS] = inertia_lam
-  wrench_out[worldid, bodyid, MU] = inert_vec(inertia, delta)
-  wrench_out[worldid, bodyid, DELTA] = inert_vec(inertia, mu)
-  wrench_out[worldid, bodyid, V] = (
+  wrench_out[worldid, LAM, bodyid] = inert_vec(inertia, acc) + cross_force(v, momentum)
+  wrench_out[worldid, ACC, bodyid] = inertia_lam
+  wrench_out[worldid, BIAS, bodyid] = inertia_lam
+  wrench_out[worldid, MU, bodyid] = inert_vec(inertia, delta)
+  wrench_out[worldid, DELTA, bodyid] = inert_vec(inertia, mu)
+  wrench_out[worldid, V, bodyid] = (
     cross_force(v, inertia_lam)
     - cross_force(lam, momentum)
     - inert_vec(inertia, cross_motion(v, lam))
   )
-  wrench_out[worldid, bodyid, POSE] = wp.spatial_vector()
+  wrench_out[worldid, POSE, bodyid] = wp.spatial_vector()
 
   if gravity_enabled and adj_gravity_out.shape[0] > 0:
     wp.atomic_add(

@@ -91,7 +91,7 @@ def _add_pose(
 ):
   """Adds the cotangent of a point that moves with the anchor's body."""
   wrench = wrench_at(force, wp.vec3(0.0), anchor.offset)
-  wp.atomic_add(wrench_out, worldid, anchor.bodyid, POSE, wrench)
+  wp.atomic_add(wrench_out, worldid, POSE, anchor.bodyid, wrench)
 
 
 @wp.func
@@ -125,13 +125,13 @@ def _segment_vjp(
   pose2 = wp.spatial_vector()
   for w in range(wp.static(NRATE)):
     if adj_rate[w] != 0.0:
-      twist1 = twist_in[worldid, end1.row, w]
-      twist2 = twist_in[worldid, end2.row, w]
+      twist1 = twist_in[worldid, w, end1.row]
+      twist2 = twist_in[worldid, w, end2.row]
       force = adj_rate[w] * n
       wrench1 = -wrench_at(force, wp.vec3(0.0), end1.offset)
       wrench2 = wrench_at(force, wp.vec3(0.0), end2.offset)
-      wp.atomic_add(wrench_out, worldid, end1.bodyid, w, wrench1)
-      wp.atomic_add(wrench_out, worldid, end2.bodyid, w, wrench2)
+      wp.atomic_add(wrench_out, worldid, w, end1.bodyid, wrench1)
+      wp.atomic_add(wrench_out, worldid, w, end2.bodyid, wrench2)
       pose1 += cross_force(twist1, wrench1)
       pose2 += cross_force(twist2, wrench2)
       adj.p1 -= wp.cross(force, wp.spatial_top(twist1))
@@ -144,8 +144,8 @@ def _segment_vjp(
     adj.p2 += adj_d
   pose1 -= wrench_at(adj_length * n, wp.vec3(0.0), end1.offset)
   pose2 += wrench_at(adj_length * n, wp.vec3(0.0), end2.offset)
-  wp.atomic_add(wrench_out, worldid, end1.bodyid, POSE, pose1)
-  wp.atomic_add(wrench_out, worldid, end2.bodyid, POSE, pose2)
+  wp.atomic_add(wrench_out, worldid, POSE, end1.bodyid, pose1)
+  wp.atomic_add(wrench_out, worldid, POSE, end2.bodyid, pose2)
   return adj
 
 
