@@ -52,6 +52,9 @@ def test_gradient_equals_cpu(case, cone):
     for device in ("cpu", "cuda:0")
   ]
   for name, expected in results[0].grad.items():
+    if name == "act":
+      assert expected.size == 0
+      continue
     axes = tuple(range(1, expected.ndim))
     scale = np.sqrt((expected**2).sum(axes))
     error = np.sqrt(((results[1].grad[name] - expected) ** 2).sum(axes))

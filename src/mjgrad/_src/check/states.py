@@ -179,7 +179,7 @@ def _activated(mjm: mujoco.MjModel, point: Point, rng: np.random.Generator) -> P
     if mjm.actuator_actlimited[i]:
       low, high = mjm.actuator_actrange[i]
     else:
-      low, high = float(-(mjm.actuator_dyntype[i] != _MUSCLE)), 1.0
+      low, high = 0.0 if mjm.actuator_dyntype[i] == _MUSCLE else -1.0, 1.0
     start = mjm.actuator_actadr[i]
     entries = slice(start, start + mjm.actuator_actnum[i])
     act[entries] = rng.uniform(low, high, size=act[entries].size)

@@ -153,8 +153,15 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     "a servo with activation on a ball joint wraps its set point",
   )
   add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
+  disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
+  add(actuator, disabled != 0, "the engine does not disable groups of actuators")
 
   if opt.integrator == _IMPLICITFAST:
+    for flag in ("ACTUATION", "DAMPER"):
+      if opt.disableflags & int(mujoco.mjtDisableBit.__members__["mjDSBL_" + flag]):
+        found.append(
+          f"option disable {flag.lower()} under implicitfast: the engine then drops more; use Euler"
+        )
     add(
       tendon,
       branching & _tendon_has(mjm, ("damping", "dampingpoly")),

@@ -1,4 +1,4 @@
-"""What a step reports besides its result: overflows and non-finite states, without a host sync.
+"""What a step reports besides its result: overflows and non-finite numbers, without a host sync.
 
 The engine truncates contacts and constraint rows that do not fit. Each step folds the numbers that
 it needed, and whether a state stopped being finite, into a few words on the device;
@@ -15,7 +15,8 @@ from mjgrad._src.errors import NonFiniteState
 
 wp.set_module_options({"enable_backward": False})
 
-NEFC, NACON, NCOLLISION, NNZ, QPOS, QVEL = range(6)
+NEFC, NACON, NCOLLISION, NNZ, CTRL, QPOS, QVEL = range(7)
+NWORD = 7
 
 
 @wp.kernel
@@ -24,6 +25,7 @@ def _collect(
   nefc_in: wp.array[int],
   qpos_in: wp.array2d[float],
   qvel_in: wp.array2d[float],
+  ctrl_in: wp.array2d[float],
   nacon_in: wp.array[int],
   ncollision_in: wp.array[int],
   overflow_in: wp.array[int],
@@ -38,6 +40,9 @@ def _collect(
     wp.atomic_max(word_out, wp.static(NEFC), nefc_in[worldid])
   if overflow_in[worldid] & wp.static(int(mjw.OverflowType.NJMAX_NNZ)):
     wp.atomic_max(word_out, wp.static(NNZ), 1)
+  for i in range(ctrl_in.shape[1]):
+    if not wp.isfinite(ctrl_in[worldid, i]):
+      wp.atomic_max(word_out, wp.static(CTRL), worldid * ctrl_in.shape[1] + i + 1)
   for i in range(qpos_in.shape[1]):
     if not wp.isfinite(qpos_in[worldid, i]):
       wp.atomic_max(word_out, wp.static(QPOS), worldid * qpos_in.shape[1] + i + 1)
@@ -52,8 +57,8 @@ class Status:
   def __init__(self, mjm: mujoco.MjModel, data: mjw.Data):
     self._mjm, self._data = mjm, data
     device = data.qpos.device
-    self.word = wp.zeros(6, dtype=int, device=device)
-    self._host = wp.zeros(6, dtype=int, device="cpu", pinned=device.is_cuda)
+    self.word = wp.zeros(NWORD, dtype=int, device=device)
+    self._host = wp.zeros(NWORD, dtype=int, device="cpu", pinned=device.is_cuda)
     self._event: wp.Event | None = None
 
   def collect(self) -> None:
@@ -62,7 +67,7 @@ class Status:
     wp.launch(
       _collect,
       dim=d.nworld,
-      inputs=[d.nefc, d.qpos, d.qvel, d.nacon, d.ncollision, d.overflow],
+      inputs=[d.nefc, d.qpos, d.qvel, d.ctrl, d.nacon, d.ncollision, d.overflow],
       outputs=[self.word],
     )
 
@@ -89,7 +94,8 @@ class Status:
 
     Raises:
       CapacityError: contacts or constraint rows did not fit; names the option and the value.
-      NonFiniteState: a position or velocity is not finite; names the world and the joint.
+      NonFiniteState: a control, position or velocity is not finite; names the world and the
+        actuator or joint.
     """
     word = self.word.numpy().copy()  # on a CPU this is a view, and it is cleared below
     if not self._has_error(word):
@@ -119,11 +125,19 @@ class Status:
   def _has_error(self, word: np.ndarray) -> bool:
     d = self._data
     overflow = word[NEFC] > d.njmax or max(word[NACON], word[NCOLLISION]) > d.naconmax
-    return bool(overflow or word[NNZ] or word[QPOS] or word[QVEL])
+    return bool(overflow or word[NNZ:].any())
 
   def _raise_non_finite(self, word: np.ndarray) -> None:
-    field, n = ("qpos", self._mjm.nq) if word[QPOS] else ("qvel", self._mjm.nv)
-    worldid, i = divmod(int(max(word[QPOS], word[QVEL]) if field == "qvel" else word[QPOS]) - 1, n)
+    if word[CTRL]:
+      worldid, i = divmod(int(word[CTRL]) - 1, self._mjm.nu)
+      name = self._mjm.actuator(i).name or f"actuator {i}"
+      raise NonFiniteState(
+        f"world {worldid}: ctrl[{i}] ({name}) is not finite; check the controller."
+      )
+    field, n, entry = ("qpos", self._mjm.nq, word[QPOS])
+    if not word[QPOS]:
+      field, n, entry = ("qvel", self._mjm.nv, word[QVEL])
+    worldid, i = divmod(int(entry) - 1, n)
     adr = self._mjm.jnt_qposadr if field == "qpos" else self._mjm.jnt_dofadr
     jntid = int(np.searchsorted(adr, i, side="right")) - 1
     name = self._mjm.joint(jntid).name or f"joint {jntid}"
