@@ -199,3 +199,23 @@ def test_refused_by_a_flag(flag):
   mjm.opt.enableflags |= mujoco.mjtEnableBit.__members__[f"mjENBL_{flag}"]
   with pytest.raises(UnsupportedFeature, match=flag.lower()):
     Simulator(mjm, 1, "cpu")
+
+
+@pytest.mark.parametrize(
+  ("flag", "extra", "element"),
+  [
+    (
+      "actuation",
+      {"body": BODY.format(geom="").replace('name="j"', 'name="j" damping="1"')},
+      "disable actuation",
+    ),
+    ("damper", {"actuator": '<velocity name="m" joint="j" kv="1"/>'}, "actuator 'm'"),
+  ],
+)
+def test_flags_that_the_engine_treats_differently(flag, extra, element):
+  """Under implicitfast the engine drops damping without actuation, and the reverse."""
+  flagged = xml('integrator="implicitfast"', **extra).replace(
+    "<worldbody>", f'<option><flag {flag}="disable"/></option><worldbody>'
+  )
+  with pytest.raises(UnsupportedFeature, match=element):
+    Simulator(models.load(flagged), 1, "cpu")

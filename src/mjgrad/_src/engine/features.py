@@ -157,11 +157,11 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")
 
   if opt.integrator == _IMPLICITFAST:
-    for flag in ("ACTUATION", "DAMPER"):
-      if opt.disableflags & int(mujoco.mjtDisableBit.__members__["mjDSBL_" + flag]):
-        found.append(
-          f"option disable {flag.lower()} under implicitfast: the engine then drops more; use Euler"
-        )
+    damped = bool(mjm.dof_damping.any() or mjm.dof_dampingpoly.any())
+    if damped and opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_ACTUATION):
+      found.append(
+        "option disable actuation under implicitfast: the engine drops damping; use Euler"
+      )
     add(
       tendon,
       branching & _tendon_has(mjm, ("damping", "dampingpoly")),
@@ -179,6 +179,8 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     scalar = np.isin(jnt_type, _SCALAR_JOINTS)
     velocity = (mjm.actuator_gainprm[:, 2] != 0) | (mjm.actuator_biasprm[:, 2] != 0)
     add(actuator, on_tendon & velocity, "velocity feedback through a tendon; use Euler")
+    if opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_DAMPER):
+      add(actuator, velocity, "the engine drops velocity feedback where damping is disabled")
     add(
       actuator,
       on_joint & ~scalar & velocity,
