@@ -36,9 +36,7 @@ def main() -> int:
   print(f"{'case':<36}{'channel':<20}{'median':>9}{'worst':>9}{'compared':>9}{'switching':>10}")
   passed = True
   for name, cone, integrator in itertools.product(args.models, models.CONES, models.INTEGRATORS):
-    mjm = models.distinct_friction(
-      models.variant(MODELS[name](), cone=cone, integrator=integrator)
-    )
+    mjm = models.distinct_friction(models.variant(MODELS[name](), cone=cone, integrator=integrator))
     result = run_check(
       mjm, nstates=args.states, seed=args.seed, params=PARAMETERS, device=wp.get_device("cpu")
     )
