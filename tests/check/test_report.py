@@ -12,6 +12,7 @@ from mjgrad._src.check.compare import KINDS
 from mjgrad._src.check.compare import Cotangents
 from mjgrad._src.check.compare import compare_channel
 from mjgrad._src.check.compare import forward_error
+from mjgrad._src.check.report import ChannelResult
 from mjgrad._src.check.report import CheckResult
 from mjgrad._src.check.report import StateResult
 from tests import models
@@ -187,6 +188,24 @@ def test_table(result):
   assert next(line for line in lines if line.startswith("qpos")).endswith("FAIL")
   assert "differs from C MuJoCo (1): 1" in text
   assert lines[-1] == "FAIL"
+
+
+def test_switching_points_are_named():
+  """What switches, where float32 could reach it; otherwise that the differences have no limit."""
+  states = tuple(
+    StateResult("posed", (), 0, 0, 0.1, distance, "control clamp of actuator 0")
+    for distance in (1e-7, 1e-6, 0.3, 0.3)
+  )
+  channel = ChannelResult("qpos", (0.0,) * 4, (3,), (0, 1, 2), 0, 0, 0.0)
+  result = CheckResult("switch", 0, "cpu", (channel,), states, ())
+  assert result.switches == {"control clamp of actuator 0": 2, "differences without a limit": 1}
+  assert "  control clamp of actuator 0: 2" in result.to_text().splitlines()
+
+
+def test_vanishing_gradient_may_be_what_float32_leaves(cart):
+  gradients = cart.gradients["geom_friction"]
+  assert compare(cart, "geom_friction", gradients + 1e-9).passed
+  assert not compare(cart, "geom_friction", gradients + 1e-4).passed
 
 
 def test_json_is_strict(result):

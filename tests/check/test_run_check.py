@@ -16,9 +16,33 @@ from tests import oracles
 def test_cartpole_passes(device):
   result = oracles.run_check(models.cartpole(), nstates=8, device=device)
   assert result.passed, result.to_text()
-  assert {c.channel for c in result.channels} == {*oracles.STATE_CHANNELS, *PARAMETERS} - {"act"}
+  absent = {"act", *(name for name in PARAMETERS if name.startswith("tendon_"))}
+  assert {c.channel for c in result.channels} == {*oracles.STATE_CHANNELS, *PARAMETERS} - absent
   assert result.differing == ()
   assert result.channel("qpos").worst < 1e-4
+
+
+def test_activations_are_a_channel(device):
+  result = oracles.run_check(models.load(models.STATEFUL), nstates=12, params=(), device=device)
+  assert result.passed, result.to_text()
+  assert result.channel("act").worst < 1e-4
+  assert any("act_clamp" in state.labels for state in result.states)
+
+
+@pytest.mark.parametrize("channel", ["act", "ctrl"])
+def test_wrong_activation_gradient_fails(monkeypatch, device, channel):
+  """Five per cent off only where the cotangent is on the next activation."""
+  right = linearize.step_gradient
+
+  def wrong(*args, adj_act, **kwargs):
+    out = right(*args, adj_act=adj_act, **kwargs)
+    alone = np.any(adj_act != 0) and not np.any(kwargs["adj_qvel"])
+    out.grad[channel] = (1.05 if alone else 1.0) * out.grad[channel]
+    return out
+
+  monkeypatch.setattr(linearize, "step_gradient", wrong)
+  result = oracles.run_check(models.load(models.STATEFUL), nstates=8, params=(), device=device)
+  assert [c.channel for c in result.channels if not c.passed] == [channel]
 
 
 @pytest.mark.parametrize("channel", ["qpos", "ctrl", "body_mass"])

@@ -43,6 +43,18 @@ def test_joint_states_cover_limits_slip_and_clamps():
   assert {"joint_limit", "friction_loss_slip", "ctrl_clamp", "force_clamp"} <= found
 
 
+def test_activations_stay_in_their_range():
+  mjm = models.load(models.STATEFUL)
+  states = oracles.sample_states(mjm, 24)
+  assert {"act_clamp"} <= labels(states)
+  act = oracles.stack(states, "act")
+  assert np.all(act.std(axis=0) > 0.05)
+  assert act[:, 1].min() >= np.float32(-0.2) and act[:, 1].max() <= np.float32(0.3)
+  assert act[:, 3].min() >= 0 and act[:, 3].max() <= 1
+  ctrl = oracles.stack(states, "ctrl")
+  assert ctrl[:, 0].min() < 0 < ctrl[:, 3].mean()
+
+
 def test_labels_of_a_settled_ball():
   mjm = models.load(models.scene("plane", "sphere"))
   states = [s for s in oracles.sample_states(mjm, 8) if s.kind == "settled"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import warp as wp
 
+from mjgrad._src.contact.geometry import contact_geometry_vjp
 from mjgrad._src.contact.round import CAPSULE
 from mjgrad._src.contact.round import PLANE
 from mjgrad._src.contact.round import SPHERE
-from mjgrad._src.contact.round import contact_geometry_vjp
 
 wp.set_module_options({"enable_backward": False})
 
@@ -23,10 +23,14 @@ TYPES = {"plane": int(PLANE), "sphere": int(SPHERE), "capsule": int(CAPSULE)}
 def _vjp(
   # In:
   type1: int,
+  rot1: wp.array[wp.mat33],
   geom1: wp.array2d[wp.vec3],
   type2: int,
+  rot2: wp.array[wp.mat33],
   geom2: wp.array2d[wp.vec3],
   index: wp.array[int],
+  dist: wp.array[float],
+  point: wp.array[wp.vec3],
   # Adjoint in:
   adj_dist_in: wp.array[float],
   adj_point_in: wp.array[wp.vec3],
@@ -39,23 +43,30 @@ def _vjp(
   adj1, adj2 = contact_geometry_vjp(
     type1,
     geom1[i, 0],
-    geom1[i, 1],
+    rot1[i],
     geom1[i, 2],
     type2,
     geom2[i, 0],
-    geom2[i, 1],
+    rot2[i],
     geom2[i, 2],
     index[i],
+    dist[i],
+    point[i],
     adj_dist_in[i],
     adj_point_in[i],
     adj_frame_in[i],
   )
-  adj_geom1_out[i, 0] += adj1.pos
-  adj_geom1_out[i, 1] += adj1.axis
+  adj_geom1_out[i, 0] += adj1.force
+  adj_geom1_out[i, 1] += adj1.torque
   adj_geom1_out[i, 2] += adj1.size
-  adj_geom2_out[i, 0] += adj2.pos
-  adj_geom2_out[i, 1] += adj2.axis
+  adj_geom2_out[i, 0] += adj2.force
+  adj_geom2_out[i, 1] += adj2.torque
   adj_geom2_out[i, 2] += adj2.size
+
+
+def rotation(axis):
+  """A rotation matrix whose third column is the axis."""
+  return frame_of(axis)[[1, 2, 0]].T
 
 
 def frame_of(normal):
@@ -134,7 +145,7 @@ PAIRS = ("plane-sphere", "plane-capsule", "sphere-sphere", "sphere-capsule", "ca
 
 @pytest.fixture(scope="module", params=PAIRS)
 def case(request):
-  """Engine's and true cotangents of a pair: positions, axes across themselves, sizes."""
+  """Engine's and true cotangents of a pair: forces, torques, sizes."""
   pair = tuple(request.param.split("-"))
   rng = np.random.default_rng(1)
   geoms = np.stack([random_geoms(pair, rng) for _ in range(COUNT)])
@@ -143,8 +154,14 @@ def case(request):
   adj_point = rng.normal(size=(COUNT, 3)).astype(np.float32)
   adj_frame = rng.normal(size=(COUNT, 3, 3)).astype(np.float32)
 
+  contacts = [contact(pair, *geom, i) for geom, i in zip(geoms, index)]
+
   def vec3(x):
     return wp.array(np.ascontiguousarray(x, dtype=np.float32), dtype=wp.vec3, device="cpu")
+
+  def rotations(axes):
+    matrices = np.stack([rotation(axis) for axis in axes]).astype(np.float32)
+    return wp.array(matrices, dtype=wp.mat33, device="cpu")
 
   out = [wp.zeros((COUNT, 3), dtype=wp.vec3, device="cpu") for _ in range(2)]
   wp.launch(
@@ -152,10 +169,14 @@ def case(request):
     dim=COUNT,
     inputs=[
       TYPES[pair[0]],
+      rotations(geoms[:, 0, 1]),
       vec3(geoms[:, 0]),
       TYPES[pair[1]],
+      rotations(geoms[:, 1, 1]),
       vec3(geoms[:, 1]),
       wp.array(index.astype(np.int32), dtype=int, device="cpu"),
+      wp.array(np.float32([dist for dist, _, _ in contacts]), dtype=float, device="cpu"),
+      vec3([point for _, point, _ in contacts]),
       wp.array(adj_dist, dtype=float, device="cpu"),
       vec3(adj_point),
       wp.array(adj_frame, dtype=wp.mat33, device="cpu"),
@@ -176,9 +197,8 @@ def case(request):
       moved[0][entry] += STEP
       moved[1][entry] -= STEP
       truth[i][entry] = (objective(i, moved[0]) - objective(i, moved[1])) / (2 * STEP)
-  # Only a turn of the axis counts; the true axis is normalised.
-  axes = geoms[:, :, 1]
-  value[:, :, 1] -= axes * np.sum(axes * value[:, :, 1], axis=2, keepdims=True)
+  # A turn w moves the axis by w x axis.
+  truth[:, :, 1] = np.cross(geoms[:, :, 1], truth[:, :, 1])
   return pair, geoms, value, truth
 
 

@@ -89,10 +89,6 @@ CASES = {
     xml(world=BALL_JOINT, actuator='<position name="m" joint="ball" kp="2" timeconst="0.1"/>'),
     "actuator 'm'",
   ),
-  "velocity_feedback_on_a_ball_under_implicitfast": (
-    xml(IMPLICITFAST, world=BALL_JOINT, actuator='<velocity name="m" joint="ball" kv="2"/>'),
-    "actuator 'm'",
-  ),
   "tendon_force_limit": (
     xml(extra=TENDON.format(' actuatorfrcrange="-1 1"'), actuator='<motor name="m" tendon="t"/>'),
     "tendon 't'",

@@ -60,8 +60,10 @@ def chain(
   )
 
 
-def free_body(joint: str = "", actuator: str = "", integrator: str = "euler") -> mujoco.MjModel:
-  """One body on a free joint named "free", nv 6."""
+def free_body(
+  joint: str = "", actuator: str = "", integrator: str = "euler", child: str = ""
+) -> mujoco.MjModel:
+  """One body on a free joint named "free", nv 6, and what it carries."""
   return models.variant(
     f"""
 <mujoco>
@@ -70,6 +72,7 @@ def free_body(joint: str = "", actuator: str = "", integrator: str = "euler") ->
     <body pos="0 0 1">
       <joint name="free" type="free" {joint}/>
       <inertial pos="0.05 0 0.02" mass="0.5" diaginertia="0.02 0.03 0.01"/>
+      {child}
     </body>
   </worldbody>
   <actuator>{actuator}</actuator>

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from mjgrad._src.engine.simulator import Simulator
-from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.linearize import step_gradient
 from tests import models
 from tests.terms import harness
@@ -191,7 +190,15 @@ def test_actuation_switched_off():
   harness.assert_close(found, RTOL, zero=("ctrl", *PARAMS))
 
 
-def test_velocity_feedback_on_a_ball_under_implicitfast_is_refused():
-  mjm = chain(actuator='<velocity name="spin" joint="ball" kv="1"/>', integrator="implicitfast")
-  with pytest.raises(UnsupportedFeature, match="actuator 'spin'"):
-    Simulator(mjm, 1, "cpu")
+@pytest.mark.parametrize("name", ["affine", "velocity"])
+def test_velocity_feedback_on_a_ball_under_implicitfast(name):
+  """The slope couples the three dofs of the joint in the integrator's matrix."""
+  law = {"affine": AFFINE, "velocity": 'biastype="affine" gainprm="3" biasprm="0 0 -3"'}[name]
+  actuator = f'<general joint="ball" {law} gear="0.4 -0.3 0.8"/>'
+  mjm = chain(actuator=actuator + ACTUATORS["shared"], integrator="implicitfast")
+  points = driven_points(mjm)
+  found, _ = harness.compare(mjm, points, PARAMS, channels=CHANNELS)
+  harness.assert_close(found, RTOL)
+  explicit, _ = harness.compare(chain(actuator=actuator + ACTUATORS["shared"]), points)
+  difference = np.linalg.norm(found["qvel"].value - explicit["qvel"].value, axis=1)
+  assert np.all(difference > 1e-2 * explicit["qvel"].size)

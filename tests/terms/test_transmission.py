@@ -9,6 +9,8 @@ from tests import models
 from tests.terms import harness
 from tests.terms.chain import chain
 from tests.terms.chain import free_body
+from tests.terms.tendons import BRANCHES
+from tests.terms.tendons import FIXED
 from tests.terms.tendons import fixed
 from tests.terms.tendons import spatial
 from tests.terms.tendons import tendons
@@ -51,9 +53,10 @@ def test_motor_in_the_parent_of_a_ball(integrator):
   assert np.all(np.linalg.norm(found["qpos"].value - other["qpos"].value, axis=1) > 1e-3)
 
 
+@pytest.mark.parametrize("integrator", models.INTEGRATORS)
 @pytest.mark.parametrize("law", ['gainprm="5"', AFFINE])
-def test_affine_in_the_parent_of_a_ball(law):
-  mjm = chain(actuator=in_parent(law, "0.4 -0.3 0.8", "ball"))
+def test_affine_in_the_parent_of_a_ball(law, integrator):
+  mjm = chain(actuator=in_parent(law, "0.4 -0.3 0.8", "ball"), integrator=integrator)
   found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=CHANNELS)
   harness.assert_close(found, RTOL, zero=("actuator_biasprm",) if law != AFFINE else ())
 
@@ -64,6 +67,23 @@ def test_in_the_parent_of_a_free_joint(law):
   mjm = free_body(actuator=in_parent(law, "1 0.5 -2 0.1 0.2 -0.3", "free"))
   found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=CHANNELS)
   harness.assert_close(found, RTOL, zero=("actuator_biasprm",) if law != AFFINE else ())
+
+
+@pytest.mark.parametrize("integrator", models.INTEGRATORS)
+@pytest.mark.parametrize("transmission", ["joint", "jointinparent"])
+def test_velocity_feedback_on_a_free_root(transmission, integrator):
+  """A free body that carries another is integrated like any other tree."""
+  child = """
+    <body pos="0.2 0 0"><joint name="arm" axis="0 1 0"/>
+      <inertial pos="0.1 0 0" mass="0.3" diaginertia="0.01 0.01 0.01"/></body>"""
+  law = f'gear="1 0.5 -2 0.1 0.2 -0.3" {AFFINE}'
+  mjm = free_body(
+    actuator=f'<general {transmission}="free" {law}/><velocity joint="arm" kv="0.3"/>',
+    integrator=integrator,
+    child=child,
+  )
+  found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=CHANNELS)
+  harness.assert_close(found, RTOL)
 
 
 @pytest.mark.parametrize("integrator", models.INTEGRATORS)
@@ -102,6 +122,7 @@ ON_TENDON = {
   "filter": '<general tendon="t" gainprm="9" gear="2" dyntype="filter" dynprm="0.03"/>',
   "muscle": f'<muscle tendon="t" lengthrange="-1.5 1.5" gear="1.2" {MUSCLE}/>',
 }
+
 VELOCITY_FEEDBACK = ("velocity", "affine", "muscle")
 TENDONS = {"fixed": fixed(name="t"), "spatial": spatial("w", "a", "tip", name="t")}
 
@@ -111,10 +132,6 @@ TENDONS = {"fixed": fixed(name="t"), "spatial": spatial("w", "a", "tip", name="t
 @pytest.mark.parametrize("name", ON_TENDON)
 def test_on_a_tendon(name, tendon, integrator):
   mjm = tendons(TENDONS[tendon], actuator=ON_TENDON[name], integrator=integrator)
-  if integrator == "implicitfast" and name in VELOCITY_FEEDBACK:
-    with pytest.raises(UnsupportedFeature, match="velocity feedback through a tendon"):
-      Simulator(mjm, 1, "cpu")
-    return
   channels = ("qpos", "qvel", "act") if mjm.na else CHANNELS
   points = driven_points(mjm)
   found, _ = harness.compare(mjm, points, PARAMS, channels=channels)
@@ -123,18 +140,40 @@ def test_on_a_tendon(name, tendon, integrator):
   assert np.all(found[channels[-1]].value != 0)
 
 
-def test_tendon_and_joints_share_dofs():
-  """Two actuators on the tendon, one on a joint that it pulls on."""
+@pytest.mark.parametrize("integrator", models.INTEGRATORS)
+@pytest.mark.parametrize("joints", [FIXED, BRANCHES])
+def test_tendon_and_joints_share_dofs(joints, integrator):
+  """Two actuators on the tendon, one on a joint that it pulls on; also over two trees."""
   mjm = tendons(
-    fixed(name="t", stiffness="20"),
+    fixed(joints, name="t", stiffness="20", damping="0.5"),
     actuator=ON_TENDON["affine"] + ON_TENDON["muscle"] + '<position joint="hinge" kp="20" kv="1"/>',
+    integrator=integrator,
   )
   found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=(*CHANNELS, "act"))
   harness.assert_close(found, RTOL)
 
 
-def test_force_clamp_on_a_tendon():
-  mjm = tendons(TENDONS["fixed"], actuator=ON_TENDON["affine"])
+def test_velocity_feedback_between_branches():
+  """Under implicitfast the engine drops entries whose gradient along a path would be missing."""
+  tendon = spatial("tip", "rail", name="t")
+  mjm = tendons(tendon, actuator=ON_TENDON["affine"])
+  found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=CHANNELS)
+  harness.assert_close(found, RTOL)
+  for name in VELOCITY_FEEDBACK:
+    mjm = tendons(tendon, actuator=ON_TENDON[name], integrator="implicitfast")
+    with pytest.raises(UnsupportedFeature, match="between branches"):
+      Simulator(mjm, 1, "cpu")
+  mjm = tendons(tendon, actuator=ON_TENDON["position"], integrator="implicitfast")
+  points = driven_points(mjm)
+  with pytest.raises(UnsupportedFeature, match="parameter actuator_biasprm, tendon 't'"):
+    harness.compare(mjm, points, ("actuator_biasprm",))
+  found, _ = harness.compare(mjm, points, ("actuator_gainprm",), channels=CHANNELS)
+  harness.assert_close(found, RTOL)
+
+
+@pytest.mark.parametrize("integrator", models.INTEGRATORS)
+def test_force_clamp_on_a_tendon(integrator):
+  mjm = tendons(TENDONS["fixed"], actuator=ON_TENDON["affine"], integrator=integrator)
   points = driven_points(mjm, 8)
   force = []
   for point in points:

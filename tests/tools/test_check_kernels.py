@@ -99,6 +99,40 @@ def test_enable_backward_has_to_be_set_before_the_first_kernel():
   assert "after the first kernel" in violation.message
 
 
+GRADIENT = """import warp as wp
+{0}
+
+@wp.func
+def vjp(x: float):
+  slope = wp.grad(
+    law
+  )(x)
+  return slope
+"""
+
+
+def test_a_function_is_differentiated_or_evaluated():
+  assert check_source(GRADIENT.format("from terms import law")) == []
+  called = "from terms import law\n\n@wp.func\ndef value(x: float):\n  return 2.0 * law(x)\n"
+  (violation,) = check_source(GRADIENT.format(called))
+  assert violation.line == 6
+  assert "law is differentiated with wp.grad in line" in violation.message
+  assert "a module of its own" in violation.message
+
+
+def test_a_differentiated_function_may_call_others():
+  defined = """
+@wp.func
+def square(x: float):
+  return x * x
+
+@wp.func
+def law(x: float):
+  return square(square(x))
+"""
+  assert check_source(GRADIENT.format(defined)) == []
+
+
 def test_finds_kernels_inside_functions_and_with_decorator_arguments():
   kernel = "def make():\n  @wp.kernel(module='unique')\n  def inner(x: int):\n    i = wp.tid()\n"
   (violation,) = check_source(GOOD + kernel)

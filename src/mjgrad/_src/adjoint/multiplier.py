@@ -26,6 +26,7 @@ from mjgrad._src.adjoint import rows
 from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.terms import actuator_slope
 from mjgrad._src.terms.contact_force import vec6
 from mjgrad._src.terms.tendon import add_damping_matrix
 
@@ -66,8 +67,6 @@ def _integration_matrix(
   M_in: wp.array2d[float],
   # In:
   damper_enabled: bool,
-  implicit_actuation: bool,
-  actuator_slope: wp.array2d[float],
   # Out:
   matrix_out: wp.array3d[wp.float64],
 ):
@@ -93,8 +92,6 @@ def _integration_matrix(
       )
       v = wp.abs(qvel_in[worldid, i])
       entry += h * wp.float64(damping + 2.0 * poly[0] * v + 3.0 * poly[1] * v * v)
-    if implicit_actuation:
-      entry -= h * wp.float64(actuator_slope[worldid, i])
   matrix_out[worldid, i, j] = entry
 
 
@@ -327,12 +324,11 @@ def integrator_multiplier(work) -> None:
       d.qvel,
       d.M,
       work.damper_enabled,
-      work.implicit_actuation,
-      work.actuation.slope,
     ],
     outputs=[work.matrix],
   )
   add_damping_matrix(work)
+  actuator_slope.add_matrix(work)
   wp.launch(
     _integration_rhs,
     dim=dofs,

@@ -83,9 +83,9 @@ class Actuation:
     force: actuator force after its clamp, shape [nworld, nactuator]
     force_free: 0 where the force clamp holds, else 1, shape [nworld, nactuator]
     adj_input: cotangent of `input`, shape [nworld, nactuator]
+    slope: derivative of `force` in `velocity` under implicitfast, shape [nworld, nactuator]
     qfrc: summed actuator force on each dof before its clamp [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is clamped, else 1, shape [nworld, nv]
-    slope: derivative of the dof's actuator force in its velocity, shape [nworld, nv]
   """
 
   length: wp.array
@@ -96,9 +96,9 @@ class Actuation:
   force: wp.array
   force_free: wp.array
   adj_input: wp.array
+  slope: wp.array
   qfrc: wp.array
   dof_free: wp.array
-  slope: wp.array
 
 
 class Workspace:
@@ -151,7 +151,7 @@ class Workspace:
     )
     self.implicit_tendon_damping = implicitfast and self.damper_enabled and mjm.ntendon > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
-    self.implicit_actuation = implicitfast and self.actuation_enabled
+    self.implicit_actuation = implicitfast and self.actuation_enabled and self.damper_enabled
     if implicitfast:
       self.implicit = self.damper_enabled or self.implicit_actuation
     else:
@@ -173,7 +173,7 @@ class Workspace:
     self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
     self.actuation = Actuation(
-      *(floats(nworld, model.nactuator) for _ in range(8)), *(floats(nworld, nv) for _ in range(3))
+      *(floats(nworld, model.nactuator) for _ in range(9)), *(floats(nworld, nv) for _ in range(2))
     )
     self.ten_rate = floats(nworld, model.ntendon, NRATE)
     self.ten_acc = floats(nworld, model.ntendon)

@@ -12,7 +12,6 @@ from pathlib import Path
 import mujoco
 import warp as wp
 
-from mjgrad._src.check.runner import PARAMETERS
 from mjgrad._src.check.runner import run_check
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.errors import MjgradError
@@ -42,9 +41,8 @@ def main(
   wp.config.log_level = wp.LOG_WARNING  # the names of compiled modules are not part of the table
   try:
     mjm = load_model(model_path)
-    names = PARAMETERS if params is None else tuple(params)
     where = None if device is None else find_device(device)
-    result = run_check(mjm, nstates=nstates, seed=seed, params=names, device=where)
+    result = run_check(mjm, nstates=nstates, seed=seed, params=params, device=where)
     text = json.dumps(result.to_dict(), indent=2)
     if json_path is not None and json_path != "-":
       _write(Path(json_path), text)

@@ -43,9 +43,14 @@ NONNEGATIVE_FIELDS = (
   "body_inertia",
   "dof_damping",
   "dof_armature",
+  "dof_frictionloss",
   "jnt_stiffness",
   "geom_friction",
   "geom_size",
+  "tendon_stiffness",
+  "tendon_damping",
+  "tendon_armature",
+  "tendon_frictionloss",
 )
 
 # For bodies whose block of the inertia matrix is diagonal ("simple" bodies, a free ball for one),

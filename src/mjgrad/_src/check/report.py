@@ -1,10 +1,12 @@
 """Result of a gradient check, as a table for a terminal and as a dictionary for machines."""
 
+from collections import Counter
 from dataclasses import asdict
 from dataclasses import dataclass
 
 import numpy as np
 
+from mjgrad._src.check.jacobian import SWITCH_RTOL
 from mjgrad._src.check.oracle import STATE_CHANNELS
 
 
@@ -137,6 +139,16 @@ class CheckResult:
     """States at a switching point in any channel."""
     return tuple(sorted(set().union(*(c.switching for c in self.channels))))
 
+  @property
+  def switches(self) -> dict[str, int]:
+    """What switches at the switching points, and at how many of them, most frequent first."""
+    states = [self.states[i] for i in self.switching]
+    found = Counter(
+      s.nearest_switch if s.switch_distance < SWITCH_RTOL else "differences without a limit"
+      for s in states
+    )
+    return dict(found.most_common())
+
   def channel(self, name: str) -> ChannelResult:
     return next(c for c in self.channels if c.channel == name)
 
@@ -169,6 +181,7 @@ class CheckResult:
         "passed": self.passed,
         "nstates": len(self.states),
         "switching": list(self.switching),
+        "switches": self.switches,
         "differing": list(self.differing),
         "reframed": list(self.reframed),
         "channels": channels,
@@ -178,7 +191,7 @@ class CheckResult:
 
   def to_text(self) -> str:
     """Table for a terminal, at most 100 columns wide."""
-    head = f"{'channel':<18} {'states':>6} {'median':>9} {'95 %':>9} {'worst':>9} {'at':>4}"
+    head = f"{'channel':<20} {'states':>6} {'median':>9} {'95 %':>9} {'worst':>9} {'at':>4}"
     lines = [
       f"Gradients of {self.model}, {len(self.states)} states, seed {self.seed}, {self.device}",
       "",
@@ -187,11 +200,12 @@ class CheckResult:
     for c in self.channels:
       numbers = f"{c.median:>9.1e} {c.percentile95:>9.1e} {c.worst:>9.1e}"
       lines.append(
-        f"{c.channel:<18} {len(c.compared):>6} {numbers} {c.worst_state:>4}  {c.verdict}"
+        f"{c.channel:<20} {len(c.compared):>6} {numbers} {c.worst_state:>4}  {c.verdict}"
         + _notes(c)
       )
     lines.append("")
     lines.append(_listing("States at a switching point", self.switching))
+    lines += [f"  {what}: {count}" for what, count in self.switches.items()]
     lines.append(_listing("States where the engine's step differs from C MuJoCo", self.differing))
     for i in self.differing:
       s = self.states[i]

@@ -19,6 +19,9 @@ from mjgrad._src.check.report import StateResult
 from mjgrad._src.check.states import CheckState
 from mjgrad._src.check.states import sample_states
 from mjgrad._src.check.tangent import to_tangent
+from mjgrad._src.engine import parameters
+from mjgrad._src.engine.features import check_tendon_parameters
+from mjgrad._src.errors import UnsupportedFeature
 
 if TYPE_CHECKING:
   from mjgrad._src.linearize import StepGradient
@@ -26,18 +29,7 @@ if TYPE_CHECKING:
 # Two oracles whose steps are closer than this, in units of the forward tolerance, are the same.
 DISTINCT = 1e-3
 
-PARAMETERS = (
-  "body_mass",
-  "body_inertia",
-  "dof_damping",
-  "dof_armature",
-  "jnt_stiffness",
-  "actuator_gainprm",
-  "actuator_biasprm",
-  "geom_friction",
-  "geom_size",
-  "opt.gravity",
-)
+PARAMETERS = tuple(parameters.PARAMETERS)
 
 
 def run_check(
@@ -45,7 +37,7 @@ def run_check(
   *,
   nstates: int = 32,
   seed: int = 0,
-  params: Sequence[str] = PARAMETERS,
+  params: Sequence[str] | None = None,
   device=None,
   states: Sequence[CheckState] | None = None,
 ) -> CheckResult:
@@ -55,7 +47,8 @@ def run_check(
     mjm: the model, with the integrator, cone and options to check.
     nstates: number of states; ignored when `states` are given.
     seed: of states and cotangents.
-    params: MuJoCo names of the parameters to check; those without entries are left out.
+    params: MuJoCo names of the parameters to check; None checks all that have a gradient in this
+      model. Those without entries are left out.
     device: where the engine runs; None as in `Simulator`.
     states: use these states instead of sampled ones.
 
@@ -64,6 +57,7 @@ def run_check(
     InvalidInput: a parameter name or number of states makes no sense.
   """
   oracle = Oracle(mjm)
+  params = differentiable(mjm) if params is None else params
   channels = [
     name for name in (*STATE_CHANNELS, *params) if np.prod(oracle.channel_shape(name), dtype=int)
   ]
@@ -96,6 +90,19 @@ def run_check(
     differing=tuple(sorted((*left_out, *reframed))),
     reframed=reframed,
   )
+
+
+def differentiable(mjm: mujoco.MjModel) -> tuple[str, ...]:
+  """The parameters that have a gradient in this model."""
+
+  def refused(name: str) -> bool:
+    try:
+      check_tendon_parameters(mjm, (name,))
+    except UnsupportedFeature:
+      return True
+    return False
+
+  return tuple(name for name in PARAMETERS if not refused(name))
 
 
 def _reframe(

@@ -9,7 +9,7 @@ not from rest alone; they are then classified, and a spread over the classes is 
     kicked    a settled state with random velocities: contacts slide
     posed     random joint positions around and past their limits, then a few steps of rollout
 
-But for the settled ones, candidates start at random activations.
+Activations start anywhere in their range, but those of settled states close to where they settled.
 
 Every state is rounded to float32, so that the engine and the oracle see the same numbers.
 """
@@ -36,6 +36,7 @@ ROLLOUT_STEPS = 300
 HOLD_STEPS = 20  # steps for which random controls and forces stay the same
 CANDIDATES_PER_STATE = 4
 CTRL_OVERSHOOT = 1.15  # controls are drawn from a slightly wider range than the clamps
+ACT_OVERSHOOT = 1.5  # likewise activations, which are then clamped: a third lies at its clamps
 FORCE_SCALE = 0.5  # applied forces, relative to the weight they act on
 MAX_SPEED = 100.0  # [m/s or rad/s] faster states are left out as the product of an explosion
 MAX_QACC = 1e6
@@ -132,7 +133,7 @@ def _make(
 ) -> Point:
   mjm = oracle.mjm
   if kind == "settled":
-    return _jittered(mjm, rested, rng, position=1e-4, velocity=1e-3)
+    return _activated(mjm, _jittered(mjm, rested, rng, position=1e-4, velocity=1e-3), rng, 0.01)
   if kind == "kicked":
     return _activated(mjm, _jittered(mjm, rested, rng, position=1e-3, velocity=1.0), rng)
   if kind == "rollout":
@@ -170,19 +171,28 @@ def _jittered(
   return replace(point, qpos=qpos, qvel=qvel)
 
 
-def _activated(mjm: mujoco.MjModel, point: Point, rng: np.random.Generator) -> Point:
-  """Random activations: in their range, else in [0, 1] for muscles and [-1, 1] for others."""
+def _activated(
+  mjm: mujoco.MjModel, point: Point, rng: np.random.Generator, amount: float = 1.0
+) -> Point:
+  """Activations moved to or, with a smaller amount, towards random ones.
+
+  These are in their range, some at its ends; without any, in [0, 1] for muscles and [-1, 1] for
+  others. At the ends of [0, 1] the dynamics of a muscle have a kink.
+  """
   if mjm.na == 0:
     return point
   act = point.act.copy()
   for i in np.flatnonzero(mjm.actuator_actnum):
+    muscle = mjm.actuator_dyntype[i] == _MUSCLE
+    low, high = (0.0 if muscle else -1.0), 1.0
     if mjm.actuator_actlimited[i]:
       low, high = mjm.actuator_actrange[i]
-    else:
-      low, high = 0.0 if mjm.actuator_dyntype[i] == _MUSCLE else -1.0, 1.0
     start = mjm.actuator_actadr[i]
     entries = slice(start, start + mjm.actuator_actnum[i])
-    act[entries] = rng.uniform(low, high, size=act[entries].size)
+    limited = mjm.actuator_actlimited[i] and not muscle
+    past = 0.5 * (ACT_OVERSHOOT - 1) * (high - low) if limited else 0.0
+    drawn = rng.uniform(low - past, high + past, size=act[entries].size)
+    act[entries] += amount * (np.clip(drawn, low, high) - act[entries])
   return replace(point, act=act)
 
 

@@ -15,7 +15,9 @@ from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import BIASES
 from mjgrad._src.terms.actuator_law import DYNAMICS
+from mjgrad._src.terms.actuator_law import GAIN_AFFINE
 from mjgrad._src.terms.actuator_law import GAIN_FIXED
+from mjgrad._src.terms.actuator_law import GAIN_MUSCLE
 from mjgrad._src.terms.actuator_law import GAINS
 
 _OBJECT = mujoco.mjtObj
@@ -37,7 +39,6 @@ _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
-_SCALAR_JOINTS = [int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)]
 
 
 def _names(mjm: mujoco.MjModel, objtype: mujoco.mjtObj, ids) -> list[str]:
@@ -80,12 +81,31 @@ def _branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
 def _tendon_has(mjm: mujoco.MjModel, fields: tuple[str, ...]) -> np.ndarray:
   """Tendons with a non-zero entry in one of the fields, of their own or of their actuator."""
   found = np.zeros(mjm.ntendon, dtype=bool)
-  on_tendon = mjm.actuator_trntype == _TENDON_TRANSMISSION
+  on_tendon = _on_tendon(mjm)
   for field in fields:
     own, lent = getattr(mjm, f"tendon_{field}"), getattr(mjm, f"actuator_{field}")
     found |= own.any(axis=tuple(range(1, own.ndim)))
     found[mjm.actuator_trnid[on_tendon & lent.any(axis=tuple(range(1, lent.ndim))), 0]] = True
   return found
+
+
+def _on_tendon(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators with a tendon transmission."""
+  return mjm.actuator_trntype == _TENDON_TRANSMISSION
+
+
+def _on_branching_tendon(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators on the tendons of `_branching_tendons`."""
+  branching = np.append(_branching_tendons(mjm), False)
+  return branching[np.where(_on_tendon(mjm), mjm.actuator_trnid[:, 0], -1)]
+
+
+def _velocity_feedback(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators whose force depends on their velocity."""
+  gain = (mjm.actuator_gaintype == int(GAIN_AFFINE)) & (mjm.actuator_gainprm[:, 2] != 0)
+  gain |= mjm.actuator_gaintype == int(GAIN_MUSCLE)
+  bias = (mjm.actuator_biastype == int(BIAS_AFFINE)) & (mjm.actuator_biasprm[:, 2] != 0)
+  return gain | bias
 
 
 def unsupported(mjm: mujoco.MjModel) -> list[str]:
@@ -137,7 +157,7 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
   jnt_type = mjm.jnt_type[np.where(on_joint, mjm.actuator_trnid[:, 0], 0)]
   actuator = _OBJECT.mjOBJ_ACTUATOR
-  on_tendon = mjm.actuator_trntype == _TENDON_TRANSMISSION
+  on_tendon = _on_tendon(mjm)
   add(actuator, ~(on_joint | on_tendon), "only joint and tendon transmissions are differentiated")
   add(tendon, mjm.tendon_actfrclimited != 0, "a limit of the tendon's total actuator force")
   if mjm.jnt_actfrclimited.any():
@@ -176,21 +196,22 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
       f"{name}: implicitfast integrates lone free bodies by a rule of its own; use Euler"
       for name in _names(mjm, _OBJECT.mjOBJ_BODY, np.array(standalone, dtype=int))
     )
-    scalar = np.isin(jnt_type, _SCALAR_JOINTS)
-    velocity = (mjm.actuator_gainprm[:, 2] != 0) | (mjm.actuator_biasprm[:, 2] != 0)
-    add(actuator, on_tendon & velocity, "velocity feedback through a tendon; use Euler")
-    if opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_DAMPER):
-      add(actuator, velocity, "the engine drops velocity feedback where damping is disabled")
+    velocity = _velocity_feedback(mjm)
     add(
       actuator,
-      on_joint & ~scalar & velocity,
-      "velocity feedback on a ball or free joint under implicitfast; use Euler",
+      _on_branching_tendon(mjm) & velocity,
+      "velocity feedback through a spatial tendon between branches of the tree; use Euler",
     )
+    if opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_DAMPER):
+      add(actuator, velocity, "the engine drops velocity feedback where damping is disabled")
   return found
 
 
 def unsupported_pairs(mjm: mujoco.MjModel, model: mjw.Model) -> list[str]:
   """Every geom that the engine may collide with one of a type that it has no gradient with."""
+  disable = mujoco.mjtDisableBit
+  if mjm.opt.disableflags & int(disable.mjDSBL_CONTACT | disable.mjDSBL_CONSTRAINT):
+    return []
   collide = model.nxn_pairid.numpy()[:, 0] > -2
   pairs = model.nxn_geom_pair.numpy()[collide]
   found: dict[tuple[str, str], set[int]] = {}
@@ -227,10 +248,22 @@ def check_tendon_parameters(mjm: mujoco.MjModel, names: Container[str]) -> None:
     ),
   }
   if mjm.opt.integrator == _IMPLICITFAST:
+    branching = _branching_tendons(mjm)
     refused["tendon_damping"] = (
-      _branching_tendons(mjm),
+      branching,
       "no damping of a spatial tendon between branches of the tree under implicitfast; use Euler",
     )
+    affine = {
+      "actuator_gainprm": mjm.actuator_gaintype == int(GAIN_AFFINE),
+      "actuator_biasprm": mjm.actuator_biastype == int(BIAS_AFFINE),
+    }
+    for name, mask in affine.items():
+      driven = np.isin(np.arange(mjm.ntendon), mjm.actuator_trnid[_on_tendon(mjm) & mask, 0])
+      refused[name] = (
+        branching & driven,
+        "no velocity feedback through a spatial tendon between branches of the tree under "
+        "implicitfast; use Euler",
+      )
   found = [
     f"parameter {name}, {element}: {reason}"
     for name, (mask, reason) in refused.items()

@@ -1,7 +1,7 @@
 """Actuators: force, clamps and activation, on top of the transmission's length and rates.
 
     phi = -rate_lam F                          zero where the force is clamped
-    psi = -h rate_mu rate_a F'                 implicitfast only; F' the slope in velocity
+    psi = -h rate_mu rate_a_d F'               implicitfast only; F' the slope in velocity
     next activation                            pulled back with its own cotangent
 
 with rate_w = moment . w (terms/transmission.py) and F, F', the activation from
@@ -13,7 +13,10 @@ Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical inte
 
 import warp as wp
 
+from mjgrad._src.adjoint.twists import ACC
+from mjgrad._src.adjoint.twists import DELTA
 from mjgrad._src.adjoint.twists import LAM
+from mjgrad._src.adjoint.twists import MU
 from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms.actuator_law import DYN_NONE
@@ -21,6 +24,7 @@ from mjgrad._src.terms.actuator_law import actuator_force
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import next_activation
 from mjgrad._src.terms.actuator_law import slope_input
+from mjgrad._src.terms.tendon_rates import chain_product
 from mjgrad._src.terms.transmission import IN_PARENT
 from mjgrad._src.terms.transmission import TENDON
 from mjgrad._src.terms.transmission import joint_length_gradient
@@ -38,6 +42,9 @@ def _force_vjp(
   jnt_type: wp.array[int],
   jnt_qposadr: wp.array[int],
   jnt_dofadr: wp.array[int],
+  ten_J_rownnz: wp.array[int],
+  ten_J_rowadr: wp.array[int],
+  ten_J_colind: wp.array[int],
   actuator_trntype: wp.array[int],
   actuator_dyntype: wp.array[int],
   actuator_gaintype: wp.array[int],
@@ -49,10 +56,12 @@ def _force_vjp(
   actuator_gear: wp.array2d[wp.spatial_vector],
   actuator_acc0: wp.array2d[float],
   actuator_lengthrange: wp.array2d[wp.vec2],
+  M_elemid: wp.array2d[int],
   # Data in:
   qpos_in: wp.array2d[float],
   qvel_in: wp.array2d[float],
   qacc_in: wp.array2d[float],
+  ten_J_in: wp.array2d[float],
   ctrl_in: wp.array2d[float],
   # In:
   implicit: bool,
@@ -62,6 +71,7 @@ def _force_vjp(
   force: wp.array2d[float],
   force_free: wp.array2d[float],
   dof_free: wp.array2d[float],
+  slope: wp.array2d[float],
   ones: wp.array2d[float],
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
@@ -124,11 +134,45 @@ def _force_vjp(
   grad_gain = weight * adj_gain
   grad_bias = weight * adj_bias
 
+  rate_mu = float(0.0)
+  rate_acc = float(0.0)
+  implicit_slope = float(0.0)
   if implicit:
-    rate_mu = joint_rate(moment, mu_in, dof_free, worldid, dofadr, n)
-    rate_acc = joint_rate(moment, qacc_in, ones, worldid, dofadr, n)
-    rate_acc += joint_rate(moment, delta_in, ones, worldid, dofadr, n)
-    slope_weight = -opt_timestep[worldid % opt_timestep.shape[0]] * rate_mu * rate_acc * free
+    h = opt_timestep[worldid % opt_timestep.shape[0]]
+    implicit_slope = -h * slope[worldid, actid]
+    product = float(0.0)
+    if trntype == TENDON:
+      rate_mu = gear[0] * ten_rate[worldid, target, MU]
+      rate_acc = gear[0] * (ten_rate[worldid, target, ACC] + ten_rate[worldid, target, DELTA])
+      product = chain_product(
+        ten_J_rownnz,
+        ten_J_rowadr,
+        ten_J_colind,
+        M_elemid,
+        ten_J_in,
+        mu_in,
+        qacc_in,
+        worldid,
+        target,
+      )
+      product += chain_product(
+        ten_J_rownnz,
+        ten_J_rowadr,
+        ten_J_colind,
+        M_elemid,
+        ten_J_in,
+        mu_in,
+        delta_in,
+        worldid,
+        target,
+      )
+      product *= gear[0] * gear[0]
+    else:
+      rate_mu = joint_rate(moment, mu_in, dof_free, worldid, dofadr, n)
+      rate_acc = joint_rate(moment, qacc_in, ones, worldid, dofadr, n)
+      rate_acc += joint_rate(moment, delta_in, ones, worldid, dofadr, n)
+      product = rate_mu * rate_acc
+    slope_weight = -h * product * free
     slope_x, slope_length, slope_velocity, slope_gain, slope_bias, _r, _a, _gt, _bt = wp.grad(
       force_slope
     )(
@@ -156,6 +200,10 @@ def _force_vjp(
     wp.atomic_add(adj_ten_length_out, worldid, target, grad_length * gear[0])
     wp.atomic_add(adj_ten_rate_out, worldid, target, V, grad_velocity * gear[0])
     wp.atomic_add(adj_ten_rate_out, worldid, target, LAM, -force[worldid, actid] * gear[0])
+    if implicit:
+      wp.atomic_add(adj_ten_rate_out, worldid, target, MU, implicit_slope * rate_acc * gear[0])
+      wp.atomic_add(adj_ten_rate_out, worldid, target, ACC, implicit_slope * rate_mu * gear[0])
+      wp.atomic_add(adj_ten_rate_out, worldid, target, DELTA, implicit_slope * rate_mu * gear[0])
   length_gradient = joint_length_gradient(qpos_in, worldid, jnttype, qposadr, gear)
   for i in range(n):
     wp.atomic_add(adj_qvel_out, worldid, dofadr + i, grad_velocity * moment[i])
@@ -171,6 +219,9 @@ def _force_vjp(
     for i in range(3):
       turned[i] = grad_velocity * qvel_in[worldid, first + i]
       turned[i] -= force[worldid, actid] * lam_in[worldid, first + i] * dof_free[worldid, first + i]
+      turned[i] += implicit_slope * rate_acc * mu_in[worldid, first + i]
+      turned[i] += implicit_slope * rate_mu * qacc_in[worldid, first + i]
+      turned[i] += implicit_slope * rate_mu * delta_in[worldid, first + i]
     adj_tangent = wp.cross(turned, rotational)
     for i in range(3):
       wp.atomic_add(adj_qpos_out, worldid, first + i, adj_tangent[i])
@@ -242,6 +293,9 @@ def vjp(work) -> None:
       m.jnt_type,
       m.jnt_qposadr,
       m.jnt_dofadr,
+      m.ten_J_rownnz,
+      m.ten_J_rowadr,
+      m.ten_J_colind,
       m.actuator_trntype,
       m.actuator_dyntype,
       m.actuator_gaintype,
@@ -253,9 +307,11 @@ def vjp(work) -> None:
       m.actuator_gear,
       m.actuator_acc0,
       m.actuator_lengthrange,
+      m.M_elemid,
       d.qpos,
       d.qvel,
       work.qacc,
+      d.ten_J,
       d.ctrl,
       work.implicit_actuation,
       act.length,
@@ -264,6 +320,7 @@ def vjp(work) -> None:
       act.force,
       act.force_free,
       act.dof_free,
+      act.slope,
       work.ones,
       work.lam,
       work.mu,

@@ -1,4 +1,4 @@
-"""Actuators at the linearization point: inputs, forces, clamps, and slopes in velocity.
+"""Actuators at the linearization point: inputs, forces and clamps.
 
 These kernels are a module of their own because they only evaluate: Warp leaves out the adjoint of
 what a function calls when the function is first used without one, so a function that
@@ -11,13 +11,12 @@ import warp as wp
 
 from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import vec10
+from mjgrad._src.terms import actuator_slope
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import actuator_force
-from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import next_activation
-from mjgrad._src.terms.actuator_law import slope_input
 from mjgrad._src.terms.transmission import BALL
 from mjgrad._src.terms.transmission import TENDON
 from mjgrad._src.terms.transmission import joint_length
@@ -187,53 +186,8 @@ def _dof_free(
   dof_free_out[worldid, dofid] = free
 
 
-@wp.kernel
-def _velocity_slope(
-  # Model:
-  jnt_dofadr: wp.array[int],
-  actuator_trntype: wp.array[int],
-  actuator_dyntype: wp.array[int],
-  actuator_gaintype: wp.array[int],
-  actuator_biastype: wp.array[int],
-  actuator_trnid: wp.array[wp.vec2i],
-  actuator_gainprm: wp.array2d[vec10],
-  actuator_biasprm: wp.array2d[vec10],
-  actuator_gear: wp.array2d[wp.spatial_vector],
-  actuator_acc0: wp.array2d[float],
-  actuator_lengthrange: wp.array2d[wp.vec2],
-  # Data in:
-  ctrl_in: wp.array2d[float],
-  # In:
-  length: wp.array2d[float],
-  velocity: wp.array2d[float],
-  input: wp.array2d[float],
-  force_free: wp.array2d[float],
-  dof_free: wp.array2d[float],
-  # Out:
-  slope_out: wp.array2d[float],
-):
-  worldid, actid = wp.tid()
-  if actuator_trntype[actid] == TENDON:
-    return
-  dofid = jnt_dofadr[actuator_trnid[actid][0]]
-  gear = actuator_gear[worldid % actuator_gear.shape[0], actid][0]
-  slope = force_slope(
-    slope_input(ctrl_in[worldid, actid], input[worldid, actid], actuator_dyntype[actid]),
-    length[worldid, actid],
-    velocity[worldid, actid],
-    actuator_gainprm[worldid % actuator_gainprm.shape[0], actid],
-    actuator_biasprm[worldid % actuator_biasprm.shape[0], actid],
-    actuator_lengthrange[worldid % actuator_lengthrange.shape[0], actid],
-    actuator_acc0[worldid % actuator_acc0.shape[0], actid],
-    actuator_gaintype[actid],
-    actuator_biastype[actid],
-  )
-  free = force_free[worldid, actid] * dof_free[worldid, dofid]
-  wp.atomic_add(slope_out, worldid, dofid, free * gear * gear * slope)
-
-
 def evaluate(work) -> None:
-  """Forces, clamps and, under implicitfast, the velocity slope on the diagonal of A."""
+  """Forces, clamps and, under implicitfast, slopes in the velocity."""
   if not work.actuation_enabled:
     return
   m, d, act = work.model, work.data, work.actuation
@@ -292,29 +246,4 @@ def evaluate(work) -> None:
     inputs=[m.jnt_actfrclimited, m.jnt_actfrcrange, m.dof_jntid, act.qfrc],
     outputs=[act.dof_free],
   )
-  if work.implicit_actuation:
-    act.slope.zero_()
-    wp.launch(
-      _velocity_slope,
-      dim=(d.nworld, m.nactuator),
-      inputs=[
-        m.jnt_dofadr,
-        m.actuator_trntype,
-        m.actuator_dyntype,
-        m.actuator_gaintype,
-        m.actuator_biastype,
-        m.actuator_trnid,
-        m.actuator_gainprm,
-        m.actuator_biasprm,
-        m.actuator_gear,
-        m.actuator_acc0,
-        m.actuator_lengthrange,
-        d.ctrl,
-        act.length,
-        act.velocity,
-        act.input,
-        act.force_free,
-        act.dof_free,
-      ],
-      outputs=[act.slope],
-    )
+  actuator_slope.evaluate(work)
