@@ -9,7 +9,7 @@
                           phi = lam . r,  psi = mu . (A a_d - M a),  lam, mu, a, a_d held constant
 
 phi and psi are sums of local terms of body twists and joint coordinates (terms/); what they leave
-on the bodies, one sweep of the tree turns into generalised gradients (adjoint/sweep.py). Nothing
+on the bodies, one sweep of the tree turns into generalised gradients (tree/sweep.py). Nothing
 else is differentiated: not the solver, not the kinematic recursion, not the collision search.
 
 Source: DESIGN section 2; docs/derivation.md.
@@ -17,9 +17,7 @@ Source: DESIGN section 2; docs/derivation.md.
 
 from mjgrad._src.adjoint import multiplier
 from mjgrad._src.adjoint import refine
-from mjgrad._src.adjoint import sweep
 from mjgrad._src.adjoint import tape
-from mjgrad._src.adjoint import twists
 from mjgrad._src.engine import adapter
 from mjgrad._src.integrators import semi_implicit
 from mjgrad._src.terms import actuator
@@ -39,6 +37,8 @@ from mjgrad._src.terms import tendon_armature
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
 from mjgrad._src.terms import tendon_rows
+from mjgrad._src.tree import sweep
+from mjgrad._src.tree import twists
 
 TERMS = (
   inertia,

@@ -130,9 +130,7 @@ def store_state(tape: Tape, d) -> None:
 
 def store_step(tape: Tape, d) -> None:
   """Records the solved acceleration, moves to the next slot and records the state there."""
-  wp.launch(
-    _store_acceleration, dim=d.qacc.shape, inputs=[d.qacc, tape.step], outputs=[tape.qacc]
-  )
+  wp.launch(_store_acceleration, dim=d.qacc.shape, inputs=[d.qacc, tape.step], outputs=[tape.qacc])
   wp.launch(_advance, dim=1, inputs=[1], outputs=[tape.step])
   store_state(tape, d)
 

@@ -4,70 +4,19 @@ import dataclasses
 
 import mujoco
 import mujoco_warp as mjw
-import numpy as np
 import warp as wp
 
 from mjgrad._src.adjoint.tape import Tape
-from mjgrad._src.adjoint.twists import NTWIST
-from mjgrad._src.adjoint.twists import NWRENCH
 from mjgrad._src.engine.features import check_tendon_parameters
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
 from mjgrad._src.terms.tendon_rates import NRATE
+from mjgrad._src.tree.indices import Tree
+from mjgrad._src.tree.twists import NTWIST
+from mjgrad._src.tree.twists import NWRENCH
 
-_JOINT_NDOF = {
-  int(mujoco.mjtJoint.mjJNT_FREE): 6,
-  int(mujoco.mjtJoint.mjJNT_BALL): 3,
-  int(mujoco.mjtJoint.mjJNT_SLIDE): 1,
-  int(mujoco.mjtJoint.mjJNT_HINGE): 1,
-}
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tree:
-  """Static indices of the kinematic tree.
-
-  Attributes:
-    body_lastdof: last dof of the body's chain, -1 for a static body, shape [nbody]
-    dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
-    dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
-    limited_jnt: ids of limited joints, shape [nlimit]
-    body_equality: ids of connect and weld equalities, shape [nequality]
-    block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
-  """
-
-  body_lastdof: wp.array
-  dof_before: wp.array
-  dof_after: wp.array
-  limited_jnt: wp.array
-  body_equality: wp.array
-  block_row: wp.array
-  block_col: wp.array
-
-  @classmethod
-  def from_model(cls, mjm: mujoco.MjModel, device: wp.Device) -> "Tree":
-    weld = mjm.body_weldid
-    lastdof = np.where(
-      mjm.body_dofnum[weld] > 0, mjm.body_dofadr[weld] + mjm.body_dofnum[weld] - 1, -1
-    )
-    before = np.full(mjm.nv, -1)
-    after = np.zeros(mjm.nv, dtype=int)
-    for jntid in range(mjm.njnt):
-      first = mjm.jnt_dofadr[jntid]
-      last = first + _JOINT_NDOF[int(mjm.jnt_type[jntid])] - 1
-      before[first : last + 1] = mjm.dof_parentid[first]
-      after[first : last + 1] = last
-      if mjm.jnt_type[jntid] == mujoco.mjtJoint.mjJNT_FREE:
-        before[first + 3 : last + 1] = first + 2
-        after[first : first + 3] = first + 2
-    limited = np.nonzero(mjm.jnt_limited)[0]
-    pair_types = [int(mujoco.mjtEq.mjEQ_CONNECT), int(mujoco.mjtEq.mjEQ_WELD)]
-    body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
-    blocks = np.tril_indices((mjm.nv + 1) // 2)
-    arrays = (lastdof, before, after, limited, body_equality, *blocks)
-    return cls(*(wp.array(a.astype(np.int32), dtype=int, device=device) for a in arrays))
 
 
 @dataclasses.dataclass

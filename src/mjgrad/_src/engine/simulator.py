@@ -4,12 +4,12 @@ import mujoco
 import mujoco_warp as mjw
 import warp as wp
 
-from mjgrad._src.adjoint.workspace import Tree
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.rollout import Program
+from mjgrad._src.tree.indices import Tree
 
 
 def _put_model(mjm: mujoco.MjModel) -> mjw.Model:

@@ -13,7 +13,7 @@ At fixed twists T of the bodies, u = T at p moves with p by w cross dp. This giv
     F^V = (adj_lin, adj_ang) at p
     P   = (adj_pos + adj_lin cross w, adj_rot) at p  +  T x* F^V
 
-of which the last term counts the twist as attached to the body, as `adjoint/sweep.py` asks.
+of which the last term counts the twist as attached to the body, as `tree/sweep.py` asks.
 
 Source: DESIGN section 2; Featherstone, Rigid Body Dynamics Algorithms (2008), chapter 2.
 """

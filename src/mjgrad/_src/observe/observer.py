@@ -14,15 +14,15 @@ import numpy as np
 import warp as wp
 
 from mjgrad._src import graphs
-from mjgrad._src.adjoint import sweep
-from mjgrad._src.adjoint import twists
-from mjgrad._src.adjoint.workspace import Tree
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.integrators import coordinates
 from mjgrad._src.observe import quantities
 from mjgrad._src.observe import sensors
+from mjgrad._src.tree import sweep
+from mjgrad._src.tree import twists
+from mjgrad._src.tree.indices import Tree
 
 QUANTITIES = {
   "xpos": "positions of body frames [m], [nworld, nbody, 3]",

@@ -17,8 +17,6 @@ Source: MuJoCo documentation, `mj_comPos` and `mj_comVel`; DESIGN section 2.
 import mujoco
 import warp as wp
 
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.observe.frames import matrix_torque
 from mjgrad._src.observe.frames import pose_wrench
 from mjgrad._src.observe.frames import quat_torque
@@ -26,6 +24,8 @@ from mjgrad._src.observe.frames import velocity_wrench
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

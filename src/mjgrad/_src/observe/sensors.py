@@ -19,8 +19,6 @@ import mujoco
 import numpy as np
 import warp as wp
 
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators import manifold
@@ -32,6 +30,8 @@ from mjgrad._src.observe.frames import pose_wrench
 from mjgrad._src.observe.frames import quat_torque
 from mjgrad._src.observe.frames import velocity_wrench
 from mjgrad._src.spatial import velocity_at
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

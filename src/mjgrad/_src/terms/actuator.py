@@ -13,11 +13,6 @@ Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical inte
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import DELTA
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import MU
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import actuator_force
@@ -31,6 +26,11 @@ from mjgrad._src.terms.transmission import joint_length_gradient
 from mjgrad._src.terms.transmission import joint_moment
 from mjgrad._src.terms.transmission import joint_ndof
 from mjgrad._src.terms.transmission import joint_rate
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import DELTA
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import MU
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

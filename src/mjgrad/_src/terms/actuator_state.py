@@ -9,7 +9,6 @@ Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical inte
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import actuator_slope
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
@@ -23,6 +22,7 @@ from mjgrad._src.terms.transmission import joint_length
 from mjgrad._src.terms.transmission import joint_moment
 from mjgrad._src.terms.transmission import joint_ndof
 from mjgrad._src.terms.transmission import joint_rate
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

@@ -10,11 +10,11 @@ Source: MuJoCo documentation, Simulation, "User inputs" (`xfrc_applied`: force, 
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import POSE
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import POSE
 
 wp.set_module_options({"enable_backward": False})
 

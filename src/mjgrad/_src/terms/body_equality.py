@@ -21,9 +21,6 @@ Source: MuJoCo documentation, XML reference, "equality/connect", "equality/weld"
 import mujoco
 import warp as wp
 
-from mjgrad._src.adjoint.attach import FrameAdjoint
-from mjgrad._src.adjoint.attach import add_frame
-from mjgrad._src.adjoint.attach import frame_state
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
@@ -31,6 +28,9 @@ from mjgrad._src.terms.impedance import damping
 from mjgrad._src.terms.impedance import impedance
 from mjgrad._src.terms.impedance import inverse_regularizer
 from mjgrad._src.terms.impedance import stiffness
+from mjgrad._src.tree.attach import FrameAdjoint
+from mjgrad._src.tree.attach import add_frame
+from mjgrad._src.tree.attach import frame_state
 
 wp.set_module_options({"enable_backward": False})
 

@@ -17,10 +17,6 @@ Source: DESIGN section 2; docs/derivation.md, "Contacts".
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.geometry import contact_geometry_vjp
 from mjgrad._src.engine.adapter import vec5
@@ -30,6 +26,10 @@ from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.contact_force import contact_force_vjp
 from mjgrad._src.terms.contact_force import elliptic_zone
 from mjgrad._src.terms.contact_force import vec6
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

@@ -15,9 +15,9 @@ ellipsoid model; Andersen, Pesavento and Wang 2005 for the drag and lift of elli
 import mujoco
 import warp as wp
 
-from mjgrad._src.adjoint.attach import FrameAdjoint
-from mjgrad._src.adjoint.attach import add_frame
-from mjgrad._src.adjoint.attach import frame_state
+from mjgrad._src.tree.attach import FrameAdjoint
+from mjgrad._src.tree.attach import add_frame
+from mjgrad._src.tree.attach import frame_state
 
 wp.set_module_options({"enable_backward": False})
 

@@ -7,9 +7,9 @@ Source: MuJoCo documentation, XML reference, "body/gravcomp"; Computation, "Pass
 
 import warp as wp
 
-from mjgrad._src.adjoint.attach import FrameAdjoint
-from mjgrad._src.adjoint.attach import add_frame
-from mjgrad._src.adjoint.attach import frame_state
+from mjgrad._src.tree.attach import FrameAdjoint
+from mjgrad._src.tree.attach import add_frame
+from mjgrad._src.tree.attach import frame_state
 
 wp.set_module_options({"enable_backward": False})
 

@@ -7,7 +7,7 @@ The term of one body b, with every twist about the reference point of its tree:
 where Lam, V, M, E are the twists along lam, v, mu and e = a_d - a, A is the full spatial
 acceleration (a, velocity products, minus gravity), and I the spatial inertia. Carried along with
 the body, I does not change, so the term has no pose wrench of its own; what a rotation of a joint
-changes is the part of each twist that the joint does not carry, and `adjoint/sweep.py` accounts
+changes is the part of each twist that the joint does not carry, and `tree/sweep.py` accounts
 for it. With x . (u x* f) = -(u x x) . f the derivatives in the twists are
 
     F^LAM  = I A + V x* I V         F^ACC = F^BIAS = I Lam
@@ -29,18 +29,18 @@ DESIGN section 2; docs/derivation.md, "Inertia".
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import BIAS
-from mjgrad._src.adjoint.twists import DELTA
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import MU
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import inert_vec
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import cross_motion
 from mjgrad._src.spatial import velocity_at
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import BIAS
+from mjgrad._src.tree.twists import DELTA
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import MU
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

@@ -14,14 +14,14 @@ Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integrat
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import DELTA
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import MU
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import tendon_damping_total
 from mjgrad._src.terms.dof import damping_term
 from mjgrad._src.terms.tendon_rates import chain_product
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import DELTA
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import MU
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

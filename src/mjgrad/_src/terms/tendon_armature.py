@@ -14,18 +14,18 @@ Source: MuJoCo documentation, XML reference, "tendon/spatial" (armature).
 
 import warp as wp
 
-from mjgrad._src.adjoint.attach import FrameAdjoint
-from mjgrad._src.adjoint.attach import FrameState
-from mjgrad._src.adjoint.attach import add_frame
-from mjgrad._src.adjoint.attach import frame_state
-from mjgrad._src.adjoint.twists import DELTA
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import MU
 from mjgrad._src.engine.adapter import tendon_armature_total
 from mjgrad._src.terms.tendon_path import FIXED
 from mjgrad._src.terms.tendon_path import MINVAL
 from mjgrad._src.terms.tendon_path import direction
 from mjgrad._src.terms.tendon_rates import chain_product
+from mjgrad._src.tree.attach import FrameAdjoint
+from mjgrad._src.tree.attach import FrameState
+from mjgrad._src.tree.attach import add_frame
+from mjgrad._src.tree.attach import frame_state
+from mjgrad._src.tree.twists import DELTA
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import MU
 
 wp.set_module_options({"enable_backward": False})
 

@@ -22,14 +22,14 @@ Source: DESIGN section 2; MuJoCo documentation, Computation, "Tendons".
 import mujoco
 import warp as wp
 
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import wrap
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.terms.wrapping import touching_vjp
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

@@ -6,18 +6,18 @@ Along each generalised direction w in {v, lam, a, mu, e} a tendon of length L ha
 
 with J the engine's sparse row `ten_J`. A law is a function of L and of its rates; it adds their
 cotangents to `adj_ten_length` and `adj_ten_rate`, which `terms/tendon_path.py` carries to the
-bodies after all laws have had their turn. Rates are indexed like twists (adjoint/twists.py).
+bodies after all laws have had their turn. Rates are indexed like twists (tree/twists.py).
 
 Source: DESIGN section 2; MuJoCo documentation, Computation, "Tendons".
 """
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import DELTA
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import MU
-from mjgrad._src.adjoint.twists import V
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import DELTA
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import MU
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

@@ -11,15 +11,15 @@ Source: MuJoCo documentation, Computation, "Constraint model"; XML reference, "e
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
 from mjgrad._src.terms.dof import friction_loss_term
 from mjgrad._src.terms.joint_equality import JointMotion
 from mjgrad._src.terms.joint_equality import joint_equality_term
 from mjgrad._src.terms.limit import limit_term
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

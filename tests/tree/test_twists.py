@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import warp as wp
 
-from mjgrad._src.adjoint import sweep
-from mjgrad._src.adjoint import twists
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.linearize import step_gradient
+from mjgrad._src.tree import sweep
+from mjgrad._src.tree import twists
 from tests import models
 from tests.terms import harness
 

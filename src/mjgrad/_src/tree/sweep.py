@@ -21,12 +21,12 @@ Source: DESIGN section 2, "One sweep"; docs/derivation.md, "The sweep".
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import BIAS
-from mjgrad._src.adjoint.twists import NTWIST
-from mjgrad._src.adjoint.twists import NWRENCH
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.tree.twists import BIAS
+from mjgrad._src.tree.twists import NTWIST
+from mjgrad._src.tree.twists import NWRENCH
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 

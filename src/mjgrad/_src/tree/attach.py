@@ -7,7 +7,7 @@ A = T^ACC + T^BIAS, has
 
 with angular parts w, wl, al; acc is the acceleration that an observer at rest sees. Given
 cotangents of the point, of u, ul and acc (forces) and of the rotation, w, wl and al (torques), the
-wrenches on the body follow by the chain rule, with two things to add that `adjoint/sweep.py` asks
+wrenches on the body follow by the chain rule, with two things to add that `tree/sweep.py` asks
 for: the twists count as attached to the body, P' = P + sum_w T^w x* F^w, and what A inherits from V
 through the joints further out, V x* F^BIAS, goes to the slot of V.
 
@@ -16,14 +16,14 @@ Source: docs/derivation.md, "The sweep".
 
 import warp as wp
 
-from mjgrad._src.adjoint.twists import ACC
-from mjgrad._src.adjoint.twists import BIAS
-from mjgrad._src.adjoint.twists import LAM
-from mjgrad._src.adjoint.twists import POSE
-from mjgrad._src.adjoint.twists import V
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.tree.twists import ACC
+from mjgrad._src.tree.twists import BIAS
+from mjgrad._src.tree.twists import LAM
+from mjgrad._src.tree.twists import POSE
+from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 
