@@ -184,6 +184,39 @@ def scene(first: str, second: str, condim: int = 3) -> str:
 """
 
 
+SOLIDS = {
+  "box": 'type="box" size="0.1 0.15 0.07"',
+  "ellipsoid": 'type="ellipsoid" size="0.1 0.15 0.07"',
+  "mesh": 'type="mesh" mesh="rock"',
+}
+
+
+def tumbling(shape: str, condim: int = 3) -> str:
+  """MJCF of a box, an ellipsoid or a mesh that tumbles down a slope.
+
+  Args:
+    shape: a key of `SOLIDS`.
+    condim: contact dimensionality.
+  """
+  return f"""
+<mujoco model="tumbling_{shape}_{condim}">
+  <option timestep="0.004"/>
+  <asset>
+    <mesh name="rock" vertex="0 0 0.1  0.1 0 -0.05  -0.1 0.1 -0.05  -0.1 -0.1 -0.05
+                              0.05 0.12 0.03"/>
+  </asset>
+  <worldbody>
+    <geom name="slope" type="plane" size="5 5 0.1" zaxis="0.1 0.05 1" condim="{condim}"
+          friction="0.5 0.03 0.02"/>
+    <body name="solid" pos="0 0 0.1" euler="20 10 0">
+      <freejoint/>
+      <geom name="solid" {SOLIDS[shape]} condim="{condim}" friction="0.6 0.02 0.01"/>
+    </body>
+  </worldbody>
+</mujoco>
+"""
+
+
 BALL_ON_PLANE = f"""
 <mujoco model="ball_on_plane">
   <option timestep="0.002"/>

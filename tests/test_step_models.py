@@ -18,11 +18,11 @@ from tests import oracles
 COMPARED = 0.8
 
 
-def assert_passed(result, zero: Sequence[str] = ()):
+def assert_passed(result, zero: Sequence[str] = (), compared: float = COMPARED):
   """Enough states are compared, every channel passes and none but `zero` vanishes everywhere."""
   count = len(result.states)
   for channel in result.channels:
-    assert len(channel.compared) >= COMPARED * count, f"{channel.channel}\n{result.to_text()}"
+    assert len(channel.compared) >= compared * count, f"{channel.channel}\n{result.to_text()}"
     vanishes = channel.zero == count
     assert vanishes == (channel.channel in zero), f"{channel.channel}\n{result.to_text()}"
   assert result.passed, result.to_text()

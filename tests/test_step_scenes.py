@@ -1,23 +1,47 @@
-"""Every pair of round geoms with every condim and cone, as one step of two bodies."""
+"""Every pair of geoms with gradients, with every condim and cone, as one step in contact."""
+
+import itertools
 
 import pytest
 
 from tests import models
 from tests import oracles
+from tests.test_step_models import COMPARED
 from tests.test_step_models import assert_passed
 
-NSTATES = 6
+# A body that rests on a face rocks: some corner is often about to touch or to leave.
+COMPARED_AT_REST = 0.6
+
+STOPS_EARLY = pytest.mark.xfail(
+  strict=True, reason="the engine stops short of a state at rest, see docs/accuracy.md"
+)
+SOLID_CASES = [
+  pytest.param(*case, marks=STOPS_EARLY if case == ("mesh", "pyramidal", 4) else ())
+  for case in itertools.product(models.SOLIDS, models.CONES, models.CONDIMS)
+]
+
+
+def check(mjm, condim, nstates, zero=(), compared=COMPARED):
+  sampled = oracles.sample_states(mjm, 4 * nstates, seed=3)
+  states = [s for s in sampled if "contact" in s.labels][:nstates]
+  assert len(states) == nstates
+  result = oracles.run_check(
+    mjm, states=states, params=("geom_size", "geom_friction"), device="cpu"
+  )
+  zero = ("ctrl", *zero) + (("geom_friction",) if condim == 1 else ())
+  assert_passed(result, zero, compared)
 
 
 @pytest.mark.parametrize("condim", models.CONDIMS)
 @pytest.mark.parametrize("cone", models.CONES)
 @pytest.mark.parametrize("pair", models.ROUND_PAIRS, ids="-".join)
 def test_pair(pair, cone, condim):
-  mjm = models.variant(models.scene(*pair, condim), cone=cone)
-  states = [s for s in oracles.sample_states(mjm, 24, seed=3) if "contact" in s.labels][:NSTATES]
-  assert len(states) == NSTATES
-  result = oracles.run_check(
-    mjm, states=states, params=("geom_size", "geom_friction"), device="cpu"
-  )
-  zero = ("ctrl",) + (("geom_friction",) if condim == 1 else ())
-  assert_passed(result, zero)
+  check(models.variant(models.scene(*pair, condim), cone=cone), condim, 6)
+
+
+@pytest.mark.parametrize(("shape", "cone", "condim"), SOLID_CASES)
+def test_plane_and_solid(shape, cone, condim):
+  """The vertices of a mesh do not depend on `geom_size`."""
+  mjm = models.variant(models.tumbling(shape, condim), cone=cone)
+  zero = ("geom_size",) if shape == "mesh" else ()
+  check(mjm, condim, 24, zero, COMPARED_AT_REST)

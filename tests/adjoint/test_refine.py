@@ -102,7 +102,7 @@ def test_converged_solution_stays():
 
 
 def test_only_where_it_is_needed():
-  """Newton with a piecewise quadratic cost stops at its solution."""
+  """Newton with a piecewise quadratic cost stops close to its solution."""
   needed = {}
   for cone in models.CONES:
     for solver in ("newton", "cg"):

@@ -1,8 +1,9 @@
 """One Newton step on the solved acceleration, in float64, before it is differentiated.
 
 The adjoint is exact at the root of r. The engine stops its iterations at a tolerance of 1e-6, which
-the piecewise quadratic cost of a pyramidal problem meets only at its solution, but which leaves
-sliding elliptic contacts and CG solutions up to 1e-3 away from it. There the backward pass moves to
+Newton on the piecewise quadratic cost of a pyramidal problem meets close to its solution (what is
+left shows in gradients that nearly cancel, docs/accuracy.md), but which leaves sliding elliptic
+contacts and CG solutions up to 1e-3 away from it. There the backward pass moves to
 
     a - H^-1 r(a),    r(a) = M a - qfrc_smooth - J^T f(J a - aref)
 
