@@ -63,7 +63,7 @@ class Artist:
       pixels = np.stack(
         [0.5 * width + scale * local[..., 0], 0.5 * height - scale * local[..., 1]], axis=-1
       )
-      shown = (depth > NEAR).all(axis=1)
+      shown = np.all(depth > NEAR, axis=1)
       for i in np.argsort(-depth.mean(axis=1)):
         if shown[i]:
           canvas.polygon(pixels[i].ravel().tolist(), fill=tuple(colors[i].tolist()))

@@ -125,14 +125,14 @@ def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> 
       low, high = mjm.actuator_ctrlrange[i]
       zones.append(_zone(ctrl[i], low, high, f"control clamp of actuator {i}", nearest))
       ctrl[i] = np.clip(ctrl[i], low, high)
-  for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0)):
+  for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0)).tolist():
+    low, high = mjm.actuator_actrange[i]
     for value in next_activation(mjm, mjd, i, clamp=False):
-      what = f"activation clamp of actuator {i}"
-      zones.append(_zone(value, *mjm.actuator_actrange[i], what, nearest))
-  for i in np.flatnonzero(mjm.actuator_forcelimited):
+      zones.append(_zone(value, low, high, f"activation clamp of actuator {i}", nearest))
+  for i in np.flatnonzero(mjm.actuator_forcelimited).tolist():
+    low, high = mjm.actuator_forcerange[i]
     force = _unclamped_force(mjm, mjd, i, ctrl)
-    what = f"force clamp of actuator {i}"
-    zones.append(_zone(force, *mjm.actuator_forcerange[i], what, nearest))
+    zones.append(_zone(force, low, high, f"force clamp of actuator {i}", nearest))
   for j in np.flatnonzero(mjm.jnt_actfrclimited):
     force = mjd.qfrc_actuator[mjm.jnt_dofadr[j]]
     low, high = mjm.jnt_actfrcrange[j]

@@ -274,7 +274,7 @@ def labels_of(mjm: mujoco.MjModel, mjd: mujoco.MjData, branch: ActiveSet) -> tup
     labels.add("ctrl_clamp")
   if any(
     np.any(next_activation(mjm, mjd, i, clamp=False) != next_activation(mjm, mjd, i))
-    for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0))
+    for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0)).tolist()
   ):
     labels.add("act_clamp")
   bounded = mjm.actuator_forcelimited.astype(bool)
