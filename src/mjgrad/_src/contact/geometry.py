@@ -25,6 +25,7 @@ from mjgrad._src.contact.round import sphere_capsule_objective
 from mjgrad._src.contact.round import sphere_sphere_objective
 from mjgrad._src.engine.adapter import make_frame
 from mjgrad._src.engine.adapter import plane_ellipsoid
+from mjgrad._src.rotation import matrix_torque
 
 wp.set_module_options({"enable_backward": False})
 
@@ -61,17 +62,6 @@ class GeomAdjoint:
 def _axis(rot: wp.mat33) -> wp.vec3:
   """Third axis of a geom: normal of a plane, direction of a capsule."""
   return wp.vec3(rot[0, 2], rot[1, 2], rot[2, 2])
-
-
-@wp.func
-def _rotation_torque(rot: wp.mat33, adj_rot: wp.mat33) -> wp.vec3:
-  """Torque that a cotangent of a rotation matrix exerts on its frame."""
-  torque = wp.vec3()
-  for k in range(3):
-    column = wp.vec3(rot[0, k], rot[1, k], rot[2, k])
-    adj_column = wp.vec3(adj_rot[0, k], adj_rot[1, k], adj_rot[2, k])
-    torque += wp.cross(column, adj_column)
-  return torque
 
 
 @wp.func
@@ -171,7 +161,7 @@ def contact_geometry_vjp(
     geom1.force = adj_pos1
     geom1.torque = wp.cross(axis1, adj_axis1)
     geom2.force = adj_pos2
-    geom2.torque = _rotation_torque(rot2, adj_rot2)
+    geom2.torque = matrix_torque(rot2, adj_rot2)
     geom2.size = adj_size2
   elif type1 == PLANE and (type2 == BOX or type2 == MESH):
     vertex = point + 0.5 * dist * axis1

@@ -3,12 +3,7 @@
 A frame has a position p, a rotation R (columns x_k), the linear velocity u of p and the angular
 velocity w, all in world coordinates. Its body moves by the twist S about the reference point of its
 tree, and with it dp = S at p and dR = [rotation of S] R. A cotangent is (adj_pos, adj_rot, adj_lin,
-adj_ang), where adj_rot is a torque:
-
-    of a matrix      adj_rot = sum_k x_k cross adj_k
-    of a quaternion  adj_rot = 1/2 vec(adj conj(q)),     dq = 1/2 (0, rotation) q
-
-At fixed twists T of the bodies, u = T at p moves with p by w cross dp. This gives the two wrenches
+adj_ang), where adj_rot is a torque (rotation.py). At fixed twists T of the bodies, u = T at p moves with p by w cross dp. This gives the two wrenches
 
     F^V = (adj_lin, adj_ang) at p
     P   = (adj_pos + adj_lin cross w, adj_rot) at p  +  T x* F^V
@@ -31,32 +26,6 @@ BODY = wp.constant(int(mujoco.mjtObj.mjOBJ_BODY))
 XBODY = wp.constant(int(mujoco.mjtObj.mjOBJ_XBODY))
 GEOM = wp.constant(int(mujoco.mjtObj.mjOBJ_GEOM))
 SITE = wp.constant(int(mujoco.mjtObj.mjOBJ_SITE))
-
-
-@wp.func
-def matrix_torque(rot: wp.mat33, adj: wp.mat33) -> wp.vec3:
-  """Torque of the cotangent of a rotation matrix."""
-  x, adj_x = wp.transpose(rot), wp.transpose(adj)
-  return wp.cross(x[0], adj_x[0]) + wp.cross(x[1], adj_x[1]) + wp.cross(x[2], adj_x[2])
-
-
-@wp.func
-def conjugate(q: wp.quat) -> wp.quat:
-  """The inverse of a unit quaternion (w, x, y, z)."""
-  return wp.quat(q[0], -q[1], -q[2], -q[3])
-
-
-@wp.func
-def quat_torque(quat: wp.quat, adj: wp.quat) -> wp.vec3:
-  """Torque of the cotangent of a unit quaternion."""
-  product = mul_quat(adj, conjugate(quat))
-  return 0.5 * wp.vec3(product[1], product[2], product[3])
-
-
-@wp.func
-def velocity_wrench(offset: wp.vec3, adj_lin: wp.vec3, adj_ang: wp.vec3) -> wp.spatial_vector:
-  """F^V of a frame at `offset` from the reference point."""
-  return wrench_at(adj_lin, adj_ang, offset)
 
 
 @wp.func

@@ -17,10 +17,9 @@ Source: MuJoCo documentation, `mj_comPos` and `mj_comVel`; DESIGN section 2.
 import mujoco
 import warp as wp
 
-from mjgrad._src.observe.frames import matrix_torque
 from mjgrad._src.observe.frames import pose_wrench
-from mjgrad._src.observe.frames import quat_torque
-from mjgrad._src.observe.frames import velocity_wrench
+from mjgrad._src.rotation import matrix_torque
+from mjgrad._src.rotation import quat_torque
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
@@ -177,7 +176,7 @@ def _subtree_vjp(
     ancestor = wp.where(ancestor == 0, -1, body_parentid[ancestor])
 
   none = wp.vec3(0.0)
-  wrench_out[worldid, V, bodyid] += velocity_wrench(offset, adj_lin, none)
+  wrench_out[worldid, V, bodyid] += wrench_at(adj_lin, none, offset)
   wrench_out[worldid, POSE, bodyid] += pose_wrench(v, offset, adj_pos, none, adj_lin, none)
   if adj_body_mass_out.shape[0] > 0:
     wp.atomic_add(adj_body_mass_out, worldid % adj_body_mass_out.shape[0], bodyid, adj_mass)

@@ -22,14 +22,14 @@ import warp as wp
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators import manifold
-from mjgrad._src.observe.frames import conjugate
 from mjgrad._src.observe.frames import frame_body
 from mjgrad._src.observe.frames import frame_pos
 from mjgrad._src.observe.frames import frame_quat
 from mjgrad._src.observe.frames import pose_wrench
-from mjgrad._src.observe.frames import quat_torque
-from mjgrad._src.observe.frames import velocity_wrench
+from mjgrad._src.rotation import conjugate
+from mjgrad._src.rotation import quat_torque
 from mjgrad._src.spatial import velocity_at
+from mjgrad._src.spatial import wrench_at
 from mjgrad._src.tree.twists import POSE
 from mjgrad._src.tree.twists import V
 
@@ -208,7 +208,7 @@ def _site_sensor_vjp(
   adj_rot = -wp.cross(z, a)
   pose = pose_wrench(v, offset, wp.vec3(0.0), adj_rot, adj_lin, adj_ang)
   wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
-  wp.atomic_add(wrench_out, worldid, V, bodyid, velocity_wrench(offset, adj_lin, adj_ang))
+  wp.atomic_add(wrench_out, worldid, V, bodyid, wrench_at(adj_lin, adj_ang, offset))
 
 
 @wp.kernel
@@ -298,11 +298,11 @@ def _frame_sensor_vjp(
 
   pose = pose_wrench(v, offset, adj_pos, adj_rot, adj_lin, adj_ang)
   wp.atomic_add(wrench_out, worldid, POSE, body, pose)
-  wp.atomic_add(wrench_out, worldid, V, body, velocity_wrench(offset, adj_lin, adj_ang))
+  wp.atomic_add(wrench_out, worldid, V, body, wrench_at(adj_lin, adj_ang, offset))
   if refid >= 0:
     pose_r = pose_wrench(v_r, offset_r, -adj_pos, adj_rot_r, -adj_lin, adj_ang_r)
     wp.atomic_add(wrench_out, worldid, POSE, body_r, pose_r)
-    wp.atomic_add(wrench_out, worldid, V, body_r, velocity_wrench(offset_r, -adj_lin, adj_ang_r))
+    wp.atomic_add(wrench_out, worldid, V, body_r, wrench_at(-adj_lin, adj_ang_r, offset_r))
 
 
 @wp.func

@@ -24,6 +24,8 @@ import warp as wp
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
+from mjgrad._src.rotation import conjugate
+from mjgrad._src.rotation import quat_torque
 from mjgrad._src.terms.impedance import damping
 from mjgrad._src.terms.impedance import impedance
 from mjgrad._src.terms.impedance import inverse_regularizer
@@ -39,14 +41,9 @@ WELD = wp.constant(int(mujoco.mjtEq.mjEQ_WELD))
 
 
 @wp.func
-def _conj(q: wp.quat) -> wp.quat:
-  return wp.quat(q[0], -q[1], -q[2], -q[3])
-
-
-@wp.func
 def _sandwich(q2: wp.quat, w: wp.vec3, q1: wp.quat) -> wp.vec3:
   """vec(conj(q2) (0, w) q1) / 2."""
-  product = mul_quat(mul_quat(_conj(q2), wp.quat(0.0, w[0], w[1], w[2])), q1)
+  product = mul_quat(mul_quat(conjugate(q2), wp.quat(0.0, w[0], w[1], w[2])), q1)
   return 0.5 * wp.vec3(product[1], product[2], product[3])
 
 
@@ -59,7 +56,7 @@ def _rate(w: wp.vec3, q: wp.quat) -> wp.quat:
 @wp.func
 def rotation_error(q1: wp.quat, q2: wp.quat) -> wp.vec3:
   """vec(conj(q2) q1)."""
-  product = mul_quat(_conj(q2), q1)
+  product = mul_quat(conjugate(q2), q1)
   return wp.vec3(product[1], product[2], product[3])
 
 
@@ -135,13 +132,6 @@ def point_weld_term(
   return connect_term(
     x, vel, acc, lam, violation, solref, solimp, invweight, timestep, disableflags
   )
-
-
-@wp.func
-def _torque(q: wp.quat, adj: wp.quat) -> wp.vec3:
-  """Torque that a cotangent of a body's quaternion exerts on the body."""
-  product = mul_quat(adj, _conj(q))
-  return 0.5 * wp.vec3(product[1], product[2], product[3])
 
 
 @wp.kernel
@@ -273,8 +263,8 @@ def _body_equality_vjp(
       timestep,
       opt_disableflags,
     )
-    adj1.rot = _torque(q1, adj_q1)
-    adj2.rot = _torque(q2, adj_q2)
+    adj1.rot = quat_torque(q1, adj_q1)
+    adj2.rot = quat_torque(q2, adj_q2)
     adj1.rot_vel = adj_w1
     adj2.rot_vel = adj_w2
     adj1.rot_acc = adj_angular_acc
