@@ -3,7 +3,8 @@
 A frame has a position p, a rotation R (columns x_k), the linear velocity u of p and the angular
 velocity w, all in world coordinates. Its body moves by the twist S about the reference point of its
 tree, and with it dp = S at p and dR = [rotation of S] R. A cotangent is (adj_pos, adj_rot, adj_lin,
-adj_ang), where adj_rot is a torque (rotation.py). At fixed twists T of the bodies, u = T at p moves with p by w cross dp. This gives the two wrenches
+adj_ang), where adj_rot is a torque (rotation.py). At fixed twists T of the bodies, u = T at p moves
+with p by w cross dp. This gives the two wrenches
 
     F^V = (adj_lin, adj_ang) at p
     P   = (adj_pos + adj_lin cross w, adj_rot) at p  +  T x* F^V
