@@ -17,7 +17,7 @@ def test_report(tmp_path, capsys):
   (result,) = report["results"]
   assert result["case"] == "cartpole" and result["nworld"] == 2
   assert min(result[k] for k in ("mujoco_warp_us", "forward_us", "backward_us")) > 0
-  assert result["bytes_per_step"] == 4 * (2 + 2 * 2)
+  assert result["bytes_per_step"] == 4 * (2 + 3 * 2)
   assert {"mujoco", "mujoco-warp", "warp-lang", "device"} <= set(report["environment"])
   assert "cartpole" in capsys.readouterr().out
 

@@ -297,7 +297,7 @@ def saved_bytes(sim, nstep):
 
 
 def test_saved_memory_per_step(joints):
-  """A further step of a call stores its input state and the solved acceleration, nothing else."""
+  """A further step of a call stores its input state, acceleration and forces, nothing else."""
   gc.collect()
   per_step = (saved_bytes(joints, 12) - saved_bytes(joints, 4)) / 8
-  assert per_step == 4 * joints.nworld * (joints.nq + 2 * joints.nv)
+  assert per_step == 4 * joints.nworld * (joints.nq + 3 * joints.nv)

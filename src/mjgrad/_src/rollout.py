@@ -113,14 +113,7 @@ class Program:
   def _capture(self, body) -> wp.Graph:
     """Captures `body` without changing the state, the tape or the cotangents."""
     mutable = [getattr(self.data, name) for name in INPUTS]
-    mutable += [
-      self.tape.step,
-      self.tape.qpos,
-      self.tape.qvel,
-      self.tape.act,
-      self.tape.qacc,
-      self.sim.status.word,
-    ]
+    mutable += [self.tape.step, *self.tape.arrays(), self.sim.status.word]
     if "work" in self.__dict__:
       work = self.work
       mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl]

@@ -141,6 +141,6 @@ def measure(
     mujoco_warp_us=engine_us,
     forward_us=forward_us,
     backward_us=backward_us,
-    bytes_per_step=4.0 * (sim.nq + 2 * sim.nv + sim.na),
+    bytes_per_step=4.0 * (sim.nq + 3 * sim.nv + sim.na),
     first_use_s=first_use,
   )

@@ -187,13 +187,9 @@ class _Step(torch.autograd.Function):
       )
       ctx.mark_non_differentiable(outputs[3], outputs[4])
       if record:
-        tape = program.tape
         ctx.program, ctx.names = program, names
         ctx.save_for_backward(
-          wp.to_torch(tape.qpos)[:-1].clone(),
-          wp.to_torch(tape.qvel)[:-1].clone(),
-          wp.to_torch(tape.act).clone(),
-          wp.to_torch(tape.qacc).clone(),
+          *(wp.to_torch(array)[: program.nstep].clone() for array in program.tape.arrays()),
           outputs[0],
           outputs[1],
           ctrl,
@@ -207,17 +203,15 @@ class _Step(torch.autograd.Function):
   @torch.autograd.function.once_differentiable
   def backward(ctx, adj_qpos, adj_qvel, adj_act, _adj_warmstart, _adj_time):
     program = ctx.program
-    tape_qpos, tape_qvel, tape_act, tape_qacc, *saved = ctx.saved_tensors
+    arrays = program.tape.arrays()
+    recorded, saved = ctx.saved_tensors[: len(arrays)], ctx.saved_tensors[len(arrays) :]
     qpos, qvel, ctrl, qfrc_applied, xfrc_applied, *values = saved
     with _torch_stream(program):
       program.sim.check()
-      tape = program.tape
-      wp.to_torch(tape.qpos)[:-1].copy_(tape_qpos)
-      wp.to_torch(tape.qpos)[-1].copy_(qpos)
-      wp.to_torch(tape.qvel)[:-1].copy_(tape_qvel)
-      wp.to_torch(tape.qvel)[-1].copy_(qvel)
-      wp.to_torch(tape.act).copy_(tape_act)
-      wp.to_torch(tape.qacc).copy_(tape_qacc)
+      for array, slots in zip(arrays, recorded, strict=True):
+        wp.to_torch(array)[: program.nstep].copy_(slots)
+      wp.to_torch(program.tape.qpos)[-1].copy_(qpos)
+      wp.to_torch(program.tape.qvel)[-1].copy_(qvel)
       _load_constants(program, ctx.names, ctrl, qfrc_applied, xfrc_applied, values)
       program.backward(
         *(wp.from_torch(adj.detach().contiguous()) for adj in (adj_qpos, adj_qvel, adj_act))

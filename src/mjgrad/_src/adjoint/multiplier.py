@@ -9,6 +9,17 @@ With vbar the cotangent of the next velocity, v' = v + h a_d:
 
 The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
 
+The adjoint is exact at the root of r, from which the engine stops a little away: its tolerance is
+1e-6 at best, and gradients that nearly cancel magnify what is left. The factor of H takes the last
+Newton step as well,
+
+    a <- a - H^-1 r(a),    r(a) = M a - qfrc_smooth - J^T f(J a - aref)
+
+as a second column of the same solve. On the piecewise quadratic cost of pyramidal contacts the H of
+the solution is that of the engine's last iterate; where it changes (elliptic cones) or the engine
+is further away (CG), another step goes before (adjoint/step_vjp.py). The forward step is not
+touched.
+
 A and H are assembled and factored in float64: with stiff contacts their entries differ by many
 orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
 error of the solution itself. H is assembled in blocks of two by two dofs, so that every entry of J
@@ -141,7 +152,7 @@ def _integration_solution(
     solution[worldid, dofid, 0] - wp.float64(qacc_in[worldid, dofid])
   )
   mu_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 1])
-  rhs_out[worldid, dofid, 0] = rhs
+  rhs_out[worldid, dofid, 1] = rhs
 
 
 @wp.kernel
@@ -155,7 +166,7 @@ def _explicit_rhs(
 ):
   worldid, dofid = wp.tid()
   h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
-  rhs_out[worldid, dofid, 0] = -h * wp.float64(adj_qvel_in[worldid, dofid])
+  rhs_out[worldid, dofid, 1] = -h * wp.float64(adj_qvel_in[worldid, dofid])
 
 
 @wp.func
@@ -258,8 +269,33 @@ def _hessian(
         matrix_out[worldid, i + a, j + b] = entry + block[a, b]
 
 
+@wp.kernel
+def _dynamics_residual(
+  # Model:
+  nv: int,
+  M_elemid: wp.array2d[int],
+  # Data in:
+  nefc_in: wp.array[int],
+  M_in: wp.array2d[float],
+  qfrc_smooth_in: wp.array2d[float],
+  # In:
+  qacc: wp.array2d[float],
+  J_in: wp.array3d[float],
+  force: wp.array2d[float],
+  # Out:
+  rhs_out: wp.array3d[wp.float64],
+):
+  worldid, dofid = wp.tid()
+  r = -wp.float64(qfrc_smooth_in[worldid, dofid])
+  for k in range(nv):
+    r += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * wp.float64(qacc[worldid, k])
+  for efcid in range(nefc_in[worldid]):
+    r -= wp.float64(J_in[worldid, efcid, dofid]) * wp.float64(force[worldid, efcid])
+  rhs_out[worldid, dofid, 0] = r
+
+
 @functools.cache
-def _factor_and_solve(nv: int, nrhs: int) -> wp.Kernel:
+def _factor_and_solve(nv: int) -> wp.Kernel:
   @wp.kernel(module="unique", enable_backward=False)
   def factor_and_solve(
     # In:
@@ -270,26 +306,29 @@ def _factor_and_solve(nv: int, nrhs: int) -> wp.Kernel:
   ):
     worldid = wp.tid()
     factor = wp.tile_cholesky(wp.tile_load(matrix[worldid], shape=(nv, nv)))
-    solution = wp.tile_cholesky_solve(factor, wp.tile_load(rhs[worldid], shape=(nv, nrhs)))
+    solution = wp.tile_cholesky_solve(factor, wp.tile_load(rhs[worldid], shape=(nv, 2)))
     wp.tile_store(solution_out[worldid], solution)
 
   return factor_and_solve
 
 
 @wp.kernel
-def _round(
+def _dynamics_solution(
   # In:
   solution: wp.array3d[wp.float64],
   # Out:
+  qacc_out: wp.array2d[float],
   lam_out: wp.array2d[float],
 ):
   worldid, dofid = wp.tid()
-  lam_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 0])
+  corrected = wp.float64(qacc_out[worldid, dofid]) - solution[worldid, dofid, 0]
+  qacc_out[worldid, dofid] = wp.float32(corrected)
+  lam_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 1])
 
 
-def _solve(work, nrhs: int) -> None:
+def _solve(work) -> None:
   wp.launch_tiled(
-    _factor_and_solve(work.model.nv, nrhs),
+    _factor_and_solve(work.model.nv),
     dim=work.data.nworld,
     inputs=[work.matrix, work.rhs],
     outputs=[work.solution],
@@ -335,7 +374,7 @@ def integrator_multiplier(work) -> None:
     inputs=[m.nv, m.opt.timestep, m.M_elemid, work.qacc, d.M, work.adj_qvel],
     outputs=[work.rhs],
   )
-  _solve(work, 2)
+  _solve(work)
   wp.launch(
     _integration_solution,
     dim=dofs,
@@ -344,9 +383,17 @@ def integrator_multiplier(work) -> None:
   )
 
 
-def solve_hessian(work) -> None:
-  """Assembles H at the rows in `work` and solves it for the first column of `work.rhs`."""
+def dynamics_multiplier(work) -> None:
+  """Fills `work.lam` from the integrator's right-hand side, and corrects `work.qacc`."""
   m, d = work.model, work.data
+  dofs = (d.nworld, m.nv)
+  rows.launch(work)
+  wp.launch(
+    _dynamics_residual,
+    dim=dofs,
+    inputs=[m.nv, m.M_elemid, d.nefc, d.M, d.qfrc_smooth, work.qacc, work.efc_J, work.efc_force],
+    outputs=[work.rhs],
+  )
   wp.launch(
     _hessian,
     dim=(d.nworld, work.tree.block_row.size),
@@ -369,12 +416,6 @@ def solve_hessian(work) -> None:
     ],
     outputs=[work.matrix],
   )
-  _solve(work, 1)
-
-
-def dynamics_multiplier(work) -> None:
-  """Fills `work.lam` from the right-hand side that the integrator left."""
-  rows.launch(work)
-  solve_hessian(work)
-  dofs = (work.data.nworld, work.model.nv)
-  wp.launch(_round, dim=dofs, inputs=[work.solution], outputs=[work.lam])
+  _solve(work)
+  wp.launch(_dynamics_solution, dim=dofs, inputs=[work.solution], outputs=[work.qacc, work.lam])
+  rows.residual(work)

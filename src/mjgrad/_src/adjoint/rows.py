@@ -1,4 +1,4 @@
-"""Constraint rows at the solution: residual y = J a - aref and the weight that is active there.
+"""Constraint rows: residual y = J a - aref, and the force f(y) and weight -f'(y) that it has.
 
 The active set is taken from y itself, row by row: an inactive pyramid edge says nothing about the
 other edges of its contact. An equality row is always active. A friction row is active between its
@@ -71,8 +71,33 @@ def _residual(
   residual_out[worldid, efcid] = wp.float32(y)
 
 
+@wp.func
+def _sliding_force(
+  residual: wp.array2d[float],
+  friction: vec5,
+  mu: float,
+  condim: int,
+  d: float,
+  worldid: int,
+  first: int,
+  efcid: int,
+) -> float:
+  """Force of row efcid of a sliding elliptic cone whose first row is `first` and has D = d."""
+  tt = float(0.0)
+  for k in range(1, condim):
+    u = friction[k - 1] * residual[worldid, first + k]
+    tt += u * u
+  t = wp.sqrt(tt)
+  normal = -d / (1.0 + mu * mu) * (residual[worldid, first] - t)
+  force = normal
+  if efcid > first:
+    scale = friction[efcid - first - 1]
+    force = -normal * scale * scale * residual[worldid, efcid] / t
+  return force
+
+
 @wp.kernel
-def _weight(
+def _law(
   # Model:
   opt_impratio_invsqrt: wp.array[float],
   # Data in:
@@ -88,6 +113,7 @@ def _weight(
   residual: wp.array2d[float],
   # Out:
   weight_out: wp.array2d[float],
+  force_out: wp.array2d[float],
 ):
   worldid, efcid = wp.tid()
   if efcid >= nefc_in[worldid]:
@@ -96,8 +122,11 @@ def _weight(
   d = efc_D_in[worldid, efcid]
   efctype = efc_type_in[worldid, efcid]
   weight = float(0.0)
+  force = float(0.0)
   if efctype == FRICTION_DOF or efctype == FRICTION_TENDON:
-    if wp.abs(d * y) < efc_frictionloss_in[worldid, efcid]:
+    frictionloss = efc_frictionloss_in[worldid, efcid]
+    force = -wp.sign(y) * frictionloss
+    if wp.abs(d * y) < frictionloss:
       weight = d
   elif efctype == CONTACT_ELLIPTIC:
     conid = efc_id_in[worldid, efcid]
@@ -112,13 +141,31 @@ def _weight(
       weight = d
     elif zone == SLIDING:
       weight = CONE
+      first = contact_efc_address_in[conid, 0]
+      force = _sliding_force(
+        residual, friction, mu, condim, efc_D_in[worldid, first], worldid, first, efcid
+      )
   elif efctype == EQUALITY or y < 0.0:
     weight = d
+  if weight > 0.0:
+    force = -weight * y
   weight_out[worldid, efcid] = weight
+  force_out[worldid, efcid] = force
+
+
+def residual(work) -> None:
+  """Fills `work.efc_residual` from `work.efc_J` and `work.qacc`."""
+  m, d = work.model, work.data
+  wp.launch(
+    _residual,
+    dim=(d.nworld, d.njmax),
+    inputs=[m.nv, d.nefc, work.qacc, d.efc.aref, work.efc_J],
+    outputs=[work.efc_residual],
+  )
 
 
 def launch(work) -> None:
-  """Fills `work.efc_J` (where the engine keeps J sparse), `efc_residual` and `efc_weight`."""
+  """Fills `work.efc_J` where the engine keeps J sparse, and residual, weight and force of rows."""
   m, d = work.model, work.data
   if m.is_sparse:
     wp.launch(
@@ -127,14 +174,9 @@ def launch(work) -> None:
       inputs=[d.nefc, d.efc.J_rownnz, d.efc.J_rowadr, d.efc.J_colind, d.efc.J],
       outputs=[work.efc_J],
     )
+  residual(work)
   wp.launch(
-    _residual,
-    dim=(d.nworld, d.njmax),
-    inputs=[m.nv, d.nefc, work.qacc, d.efc.aref, work.efc_J],
-    outputs=[work.efc_residual],
-  )
-  wp.launch(
-    _weight,
+    _law,
     dim=(d.nworld, d.njmax),
     inputs=[
       m.opt.impratio_invsqrt,
@@ -148,5 +190,5 @@ def launch(work) -> None:
       d.efc.frictionloss,
       work.efc_residual,
     ],
-    outputs=[work.efc_weight],
+    outputs=[work.efc_weight, work.efc_force],
   )

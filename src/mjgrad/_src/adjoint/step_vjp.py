@@ -4,7 +4,7 @@
 
     position update       (qbar', vbar')  ->  qbar, vbar          integrators/semi_implicit.py
     integrator            A mu  = -h vbar                         adjoint/multiplier.py
-    dynamics              H lam = M mu                            adjoint/multiplier.py
+    dynamics              H lam = M mu, a -= H^-1 r(a)            adjoint/multiplier.py
     residual              (qbar, vbar, ubar, pbar) += grad phi + grad psi
                           phi = lam . r,  psi = mu . (A a_d - M a),  lam, mu, a, a_d held constant
 
@@ -16,7 +16,6 @@ Source: DESIGN section 2; docs/derivation.md.
 """
 
 from mjgrad._src.adjoint import multiplier
-from mjgrad._src.adjoint import refine
 from mjgrad._src.adjoint import tape
 from mjgrad._src.engine import adapter
 from mjgrad._src.integrators import semi_implicit
@@ -68,7 +67,8 @@ def step_vjp(work) -> None:
   """Pulls the cotangents in `work` back through the step before `work.tape.step`."""
   tape.load_previous(work)
   adapter.linearization_point(work.model, work.data)
-  refine.launch(work)
+  if work.far_from_root:
+    multiplier.dynamics_multiplier(work)
   tendon_rates.evaluate(work)
   actuator_state.evaluate(work)
 

@@ -1,9 +1,9 @@
 """The tape: what a step must remember, and the device-side counter that walks it.
 
-A step stores its input state and the acceleration that it solved for; everything else is recomputed
-in the backward pass. Slot k holds (q, v, w, a) at the start of step k, and v of slot k + 1 is the
-velocity after step k. The counter lives on the device, so the captured graph of one step serves
-every step of a call.
+A step stores its input state, the acceleration that it solved for and the force without constraints
+that it solved with; everything else is recomputed in the backward pass. Slot k holds these for step
+k, and v of slot k + 1 is the velocity after step k. The counter lives on the device, so the
+captured graph of one step serves every step of a call.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ class Tape:
     qvel: velocities [m/s or rad/s], shape [nstep + 1, nworld, nv]
     act: activations, shape [nstep, nworld, na]
     qacc: solved accelerations [m/s^2 or rad/s^2], shape [nstep, nworld, nv]
+    qfrc_smooth: forces but those of constraints [N or N m], shape [nstep, nworld, nv]
   """
 
   step: wp.array
@@ -30,6 +31,7 @@ class Tape:
   qvel: wp.array
   act: wp.array
   qacc: wp.array
+  qfrc_smooth: wp.array
 
   @classmethod
   def empty(cls, nstep: int, nworld: int, nq: int, nv: int, na: int, device: wp.Device) -> "Tape":
@@ -39,7 +41,12 @@ class Tape:
       qvel=wp.zeros((nstep + 1, nworld, nv), dtype=float, device=device),
       act=wp.zeros((nstep, nworld, na), dtype=float, device=device),
       qacc=wp.zeros((nstep, nworld, nv), dtype=float, device=device),
+      qfrc_smooth=wp.zeros((nstep, nworld, nv), dtype=float, device=device),
     )
+
+  def arrays(self) -> list[wp.array]:
+    """What was recorded; a copy of a call keeps the first nstep slots of each."""
+    return [self.qpos, self.qvel, self.act, self.qacc, self.qfrc_smooth]
 
 
 @wp.kernel
@@ -66,16 +73,19 @@ def _store_state(
 
 
 @wp.kernel
-def _store_acceleration(
+def _store_dynamics(
   # Data in:
   qacc_in: wp.array2d[float],
+  qfrc_smooth_in: wp.array2d[float],
   # In:
   step: wp.array[int],
   # Out:
   tape_qacc_out: wp.array3d[float],
+  tape_qfrc_smooth_out: wp.array3d[float],
 ):
   worldid, dofid = wp.tid()
   tape_qacc_out[step[0], worldid, dofid] = qacc_in[worldid, dofid]
+  tape_qfrc_smooth_out[step[0], worldid, dofid] = qfrc_smooth_in[worldid, dofid]
 
 
 @wp.kernel
@@ -86,10 +96,12 @@ def _load(
   tape_qvel: wp.array3d[float],
   tape_act: wp.array3d[float],
   tape_qacc: wp.array3d[float],
+  tape_qfrc_smooth: wp.array3d[float],
   # Data out:
   qpos_out: wp.array2d[float],
   qvel_out: wp.array2d[float],
   act_out: wp.array2d[float],
+  qfrc_smooth_out: wp.array2d[float],
   # Out:
   qacc_out: wp.array2d[float],
 ):
@@ -100,6 +112,7 @@ def _load(
   if i < qvel_out.shape[1]:
     qvel_out[worldid, i] = tape_qvel[slot, worldid, i]
     qacc_out[worldid, i] = tape_qacc[slot, worldid, i]
+    qfrc_smooth_out[worldid, i] = tape_qfrc_smooth[slot, worldid, i]
   if i < act_out.shape[1]:
     act_out[worldid, i] = tape_act[slot, worldid, i]
 
@@ -129,19 +142,24 @@ def store_state(tape: Tape, d) -> None:
 
 
 def store_step(tape: Tape, d) -> None:
-  """Records the solved acceleration, moves to the next slot and records the state there."""
-  wp.launch(_store_acceleration, dim=d.qacc.shape, inputs=[d.qacc, tape.step], outputs=[tape.qacc])
+  """Records the solved dynamics, moves to the next slot and records the state there."""
+  wp.launch(
+    _store_dynamics,
+    dim=d.qacc.shape,
+    inputs=[d.qacc, d.qfrc_smooth, tape.step],
+    outputs=[tape.qacc, tape.qfrc_smooth],
+  )
   wp.launch(_advance, dim=1, inputs=[1], outputs=[tape.step])
   store_state(tape, d)
 
 
 def load_previous(work) -> None:
-  """Moves to the previous slot and loads its state and acceleration."""
+  """Moves to the previous slot and loads its state and solved dynamics."""
   tape, d = work.tape, work.data
   wp.launch(_advance, dim=1, inputs=[-1], outputs=[tape.step])
   wp.launch(
     _load,
     dim=(d.nworld, _width(d)),
-    inputs=[tape.step, tape.qpos, tape.qvel, tape.act, tape.qacc],
-    outputs=[d.qpos, d.qvel, d.act, work.qacc],
+    inputs=[tape.step, tape.qpos, tape.qvel, tape.act, tape.qacc, tape.qfrc_smooth],
+    outputs=[d.qpos, d.qvel, d.act, d.qfrc_smooth, work.qacc],
   )

@@ -80,7 +80,7 @@ class Workspace:
     constraint = enabled("CONSTRAINT")
     cg = mjm.opt.solver == int(mujoco.mjtSolver.mjSOL_CG)
     self.elliptic = mjm.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
-    self.refine = constraint and (self.elliptic or cg)
+    self.far_from_root = constraint and (self.elliptic or cg)
     self.gravity_enabled = enabled("GRAVITY")
     self.spring_enabled = enabled("SPRING")
     self.damper_enabled = enabled("DAMPER")

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -233,7 +234,7 @@ def _listing(title: str, indices: tuple[int, ...]) -> str:
   return f"{title}: none"
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
   if isinstance(value, dict):
     return {key: _finite(item) for key, item in value.items()}
   if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -178,7 +178,7 @@ class _Engine:
     """Next states, and gradients by channel, shape [cotangent, nstates, n]; qpos tangent."""
     from mjgrad._src.linearize import step_gradient
 
-    inputs = {name: self._stack(name) for name in Point.__dataclass_fields__}
+    inputs: dict[str, Any] = {name: self._stack(name) for name in Point.__dataclass_fields__}
     wrt_params = tuple(name for name in channels if name not in STATE_CHANNELS)
     collected: dict[str, list[np.ndarray]] = {name: [] for name in channels}
     out = None
@@ -200,4 +200,5 @@ class _Engine:
             [to_tangent(self._mjm, q, g) for q, g in zip(inputs["qpos"], value, strict=True)]
           )
         collected[name].append(value)
+    assert out is not None
     return out, {name: np.stack(values) for name, values in collected.items()}

@@ -63,14 +63,6 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
   mjw.make_constraint(m, d)
 
 
-def smooth_forces(m: mjw.Model, d: mjw.Data) -> None:
-  """Computes `d.qfrc_smooth`, all forces but those of constraints, after `linearization_point`."""
-  mjw.transmission(m, d)
-  mjw.fwd_velocity(m, d)
-  mjw.fwd_actuation(m, d)
-  mjw.fwd_acceleration(m, d, factorize=True)
-
-
 def kinematics(m: mjw.Model, d: mjw.Data) -> None:
   """Recomputes poses, `subtree_com`, `cdof`, `cvel` and `cdof_dot` from `d.qpos` and `d.qvel`."""
   mjw.kinematics(m, d)
