@@ -27,10 +27,10 @@ def setting():
   points = harness.random_points(mjm, NWORLD, position=0.4)
   sim = Simulator(mjm, NWORLD, "cpu")
   adj = np.random.default_rng(0).normal(size=(NWORLD, mjm.nv))
-  out = step_gradient(
+  step_gradient(
     sim, **harness.inputs(points), adj_qpos=np.zeros((NWORLD, mjm.nq)), adj_qvel=adj
   )
-  return mjm, points, sim.program({}, 1).work, out
+  return mjm, points, sim.program({}, 1).work
 
 
 def body_jacobian(mjm, mjd, body, origin):
@@ -40,12 +40,12 @@ def body_jacobian(mjm, mjd, body, origin):
   return np.concatenate([rotation, translation])
 
 
-def directions(work, points, out, s):
+def directions(work, points, s):
   """Generalised direction of every twist but BIAS, shape [5, nv]."""
   rows = {
     int(twists.V): points[s].qvel,
     int(twists.LAM): work.lam.numpy()[s],
-    int(twists.ACC): out.qacc[s],
+    int(twists.ACC): work.qacc.numpy()[s],
     int(twists.MU): work.mu.numpy()[s],
     int(twists.DELTA): work.delta.numpy()[s],
   }
@@ -53,7 +53,7 @@ def directions(work, points, out, s):
 
 
 def test_twists(setting):
-  mjm, points, work, out = setting
+  mjm, points, work = setting
   twist = work.twist.numpy().swapaxes(1, 2)
   lastdof = work.tree.body_lastdof.numpy()
   for s, point in enumerate(points):
@@ -62,7 +62,7 @@ def test_twists(setting):
     mujoco.mj_forward(mjm, mjd)
     for body in range(1, mjm.nbody):
       origin = mjd.subtree_com[mjm.body_rootid[body]]
-      truth = directions(work, points, out, s) @ body_jacobian(mjm, mjd, body, origin).T
+      truth = directions(work, points, s) @ body_jacobian(mjm, mjd, body, origin).T
       value = twist[s, lastdof[body] + 1, :5]
       np.testing.assert_allclose(value, truth, atol=RTOL * (1 + np.abs(truth).max()))
 
@@ -73,7 +73,7 @@ def test_sweep(setting):
   At fixed twists nothing depends on the pose, so the pose's wrench is sum_w T_b^w x* F_b^w. The
   twists along BIAS are tested with the inertia term.
   """
-  mjm, points, work, out = setting
+  mjm, points, work = setting
   rng = np.random.default_rng(1)
   force = rng.normal(size=(NWORLD, mjm.nbody, 5, 6))
   force[:, 0] = 0
@@ -101,7 +101,7 @@ def test_sweep(setting):
     mujoco.mj_kinematics(mjm, mjd)
     mujoco.mj_comPos(mjm, mjd)
     origin = mjd.subtree_com[1].copy()
-    along = directions(work, points, out, s)
+    along = directions(work, points, s)
 
     def objective(qpos, along=along, origin=origin, s=s, mjd=mjd):
       mjd.qpos[:] = qpos
