@@ -39,16 +39,17 @@ def slippery(mjm: mujoco.MjModel) -> mujoco.MjModel:
 
 
 FREE = ("actuator_biasprm", "dof_frictionloss")
-SPRINGS = (*FREE, "tendon_frictionloss", "tendon_lengthspring", "tendon_range")
+UNIFORM = (*FREE, "geom_solmix")
+SPRINGS = (*UNIFORM, "tendon_frictionloss", "tendon_lengthspring", "tendon_range")
 CONTACT = {"contact", "sliding", "joint_limit"}
 MODELS = {
   # name: (model, gradients that vanish everywhere, what occurs in 12 and more states)
   "cartpole": (
     models.cartpole,
-    ("actuator_biasprm", "dof_frictionloss", "geom_friction", "geom_size"),
+    (*UNIFORM, "geom_friction", "geom_size", "geom_solref", "geom_solimp", "geom_margin"),
     {"ctrl_clamp"},
   ),
-  "ant": (lambda: slippery(models.ant()), FREE, CONTACT | {"ctrl_clamp"}),
+  "ant": (lambda: slippery(models.ant()), UNIFORM, CONTACT | {"ctrl_clamp"}),
   "humanoid": (models.humanoid, FREE, CONTACT | {"self_contact"}),
   "gym_humanoid": (lambda: slippery(models.gym_humanoid()), SPRINGS, CONTACT),
 }

@@ -100,7 +100,14 @@ CASES = {
   ),
   "contact": Case(
     models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
-    ("geom_size", "geom_friction"),
+    ("geom_size",),
+    scale=1e-3,
+    velocity=0.1,
+    constrained=True,
+  ),
+  "contact_material": Case(
+    models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
+    ("geom_friction", "geom_solref", "geom_solimp", "geom_margin"),
     scale=1e-3,
     velocity=0.1,
     constrained=True,

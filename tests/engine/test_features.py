@@ -49,10 +49,10 @@ CASES = {
     ),
     "flex 'f'",
   ),
-  "pair": (
+  "adhesive_pair": (
     xml(
       world='<geom name="floor" type="plane" size="1 1 1"/>',
-      extra='<contact><pair name="p" geom1="floor" geom2="g"/></contact>',
+      extra='<contact><pair name="p" geom1="floor" geom2="g" adhesion="1"/></contact>',
     ),
     "pair 'p'",
   ),

@@ -24,6 +24,7 @@ from mjgrad._src.terms import actuator_state
 from mjgrad._src.terms import applied
 from mjgrad._src.terms import body_equality
 from mjgrad._src.terms import contact
+from mjgrad._src.terms import contact_material
 from mjgrad._src.terms import dof
 from mjgrad._src.terms import fluid
 from mjgrad._src.terms import gravcomp
@@ -51,6 +52,7 @@ TERMS = (
   body_equality,
   actuator,
   contact,
+  contact_material,
   tendon,
   tendon_rows,
   tendon_armature,

@@ -150,7 +150,7 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(_OBJECT.mjOBJ_PLUGIN, np.ones(mjm.nplugin), "plugins are not differentiated")
   add(_OBJECT.mjOBJ_BODY, mjm.body_mocapid >= 0, "mocap bodies are not differentiated")
   add(_OBJECT.mjOBJ_JOINT, mjm.jnt_springyield != 0, "plastic joint springs are not differentiated")
-  add(_OBJECT.mjOBJ_PAIR, np.ones(mjm.npair), "explicit contact pairs are not differentiated")
+  add(_OBJECT.mjOBJ_PAIR, mjm.pair_adhesion != 0, "contact adhesion is not differentiated")
   add(_OBJECT.mjOBJ_GEOM, (mjm.geom_surfacevel != 0).any(axis=1), "surface velocity")
   add(_OBJECT.mjOBJ_GEOM, mjm.geom_adhesion != 0, "contact adhesion is not differentiated")
 

@@ -17,6 +17,7 @@ Source: DESIGN section 2; docs/derivation.md, "Contacts".
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.geometry import contact_geometry_vjp
 from mjgrad._src.engine.adapter import vec5
@@ -33,9 +34,6 @@ from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 
-MINMU = wp.constant(1e-5)
-"""MuJoCo's lower bound on friction coefficients (mjMINMU)."""
-
 
 @wp.struct
 class RelativeTwist:
@@ -46,7 +44,7 @@ class RelativeTwist:
 
 
 @wp.func
-def _relative(
+def relative_twist(
   twist1: wp.spatial_vector, offset1: wp.vec3, twist2: wp.spatial_vector, offset2: wp.vec3
 ) -> RelativeTwist:
   relative = RelativeTwist()
@@ -56,7 +54,7 @@ def _relative(
 
 
 @wp.func
-def _in_frame(frame: wp.mat33, relative: RelativeTwist) -> vec6:
+def in_frame(frame: wp.mat33, relative: RelativeTwist) -> vec6:
   u = frame @ relative.linear
   o = frame @ relative.angular
   return vec6(u[0], u[1], u[2], o[0], o[1], o[2])
@@ -107,26 +105,28 @@ def _add_geom_wrench(
 
 
 @wp.func
-def _friction_share(mine: float, other: float, my_priority: int, other_priority: int) -> float:
-  """Share of a mixed friction coefficient that one geom decides; equal geoms share equally."""
-  share = float(0.0)
-  if my_priority > other_priority:
-    share = 1.0
-  elif my_priority == other_priority:
-    if mine > other:
-      share = 1.0
-    elif mine == other:
-      share = 0.5
-  return share
-
-
-@wp.func
-def _friction_shares(mine: wp.vec3, other: wp.vec3, mine_prio: int, other_prio: int) -> wp.vec3:
-  return wp.vec3(
-    _friction_share(mine[0], other[0], mine_prio, other_prio) * float(mine[0] > MINMU),
-    _friction_share(mine[1], other[1], mine_prio, other_prio) * float(mine[1] > MINMU),
-    _friction_share(mine[2], other[2], mine_prio, other_prio) * float(mine[2] > MINMU),
-  )
+def contact_mode(
+  elliptic: bool,
+  condim: int,
+  friction: vec5,
+  impratio_invsqrt: float,
+  worldid: int,
+  efc_address: wp.array[int],
+  efc_residual: wp.array2d[float],
+) -> int:
+  """Zone of an elliptic cone, or the set of active edges of a pyramid, one bit each."""
+  mode = int(0)
+  if elliptic and condim > 1:
+    y = vec6()
+    for i in range(condim):
+      y[i] = efc_residual[worldid, efc_address[i]]
+    mode = elliptic_zone(y, friction, friction[0] * impratio_invsqrt, condim)
+  else:
+    nedge = wp.max(1, 2 * (condim - 1))
+    for edge in range(nedge):
+      if efc_residual[worldid, efc_address[edge]] < 0.0:
+        mode |= 1 << edge
+  return mode
 
 
 @wp.kernel
@@ -139,9 +139,7 @@ def _contact_vjp(
   body_invweight0: wp.array2d[wp.vec2],
   geom_type: wp.array[int],
   geom_bodyid: wp.array[int],
-  geom_priority: wp.array[int],
   geom_size: wp.array2d[wp.vec3],
-  geom_friction: wp.array2d[wp.vec3],
   # Data in:
   nacon_in: wp.array[int],
   geom_xpos_in: wp.array2d[wp.vec3],
@@ -153,6 +151,7 @@ def _contact_vjp(
   contact_includemargin_in: wp.array[float],
   contact_friction_in: wp.array[vec5],
   contact_solref_in: wp.array[wp.vec2],
+  contact_solreffriction_in: wp.array[wp.vec2],
   contact_solimp_in: wp.array[vec5],
   contact_dim_in: wp.array[int],
   contact_geom_in: wp.array[wp.vec2i],
@@ -167,7 +166,6 @@ def _contact_vjp(
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
-  adj_geom_friction_out: wp.array2d[wp.vec3],
 ):
   conid = wp.tid()
   if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
@@ -195,36 +193,35 @@ def _contact_vjp(
   a2 = twist_in[worldid, ACC, row2]
   lam1 = twist_in[worldid, LAM, row1]
   lam2 = twist_in[worldid, LAM, row2]
-  v = _relative(v1, offset1, v2, offset2)
-  a = _relative(a1, offset1, a2, offset2)
-  lam = _relative(lam1, offset1, lam2, offset2)
+  v = relative_twist(v1, offset1, v2, offset2)
+  a = relative_twist(a1, offset1, a2, offset2)
+  lam = relative_twist(lam1, offset1, lam2, offset2)
 
   invweight_row = worldid % body_invweight0.shape[0]
   invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
   impratio_invsqrt = opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
 
-  mode = int(0)
-  if elliptic and condim > 1:
-    y = vec6()
-    for i in range(condim):
-      y[i] = efc_residual[worldid, contact_efc_address_in[conid, i]]
-    mode = elliptic_zone(y, friction, friction[0] * impratio_invsqrt, condim)
-  else:
-    nedge = wp.max(1, 2 * (condim - 1))
-    for edge in range(nedge):
-      if efc_residual[worldid, contact_efc_address_in[conid, edge]] < 0.0:
-        mode |= 1 << edge
+  mode = contact_mode(
+    elliptic,
+    condim,
+    friction,
+    impratio_invsqrt,
+    worldid,
+    contact_efc_address_in[conid],
+    efc_residual,
+  )
   if mode == 0:
     return
 
   adj = contact_force_vjp(
     elliptic,
     r,
-    _in_frame(frame, v),
-    _in_frame(frame, a),
-    _in_frame(frame, lam),
+    in_frame(frame, v),
+    in_frame(frame, a),
+    in_frame(frame, lam),
     friction,
     contact_solref_in[conid],
+    contact_solreffriction_in[conid],
     contact_solimp_in[conid],
     invweight,
     impratio_invsqrt,
@@ -273,25 +270,12 @@ def _contact_vjp(
   _add_geom_wrench(worldid, b1, pos1 - origin1, geom1, wrench_out)
   _add_geom_wrench(worldid, b2, pos2 - origin2, geom2, wrench_out)
 
-  if adj_geom_size_out.shape[0] > 0:
-    row = worldid % adj_geom_size_out.shape[0]
-    wp.atomic_add(adj_geom_size_out, row, g1, geom1.size)
-    wp.atomic_add(adj_geom_size_out, row, g2, geom2.size)
-  if adj_geom_friction_out.shape[0] > 0:
-    row = worldid % adj_geom_friction_out.shape[0]
-    f1 = geom_friction[worldid % geom_friction.shape[0], g1]
-    f2 = geom_friction[worldid % geom_friction.shape[0], g2]
-    slide = adj.friction[0] + adj.friction[1]
-    roll = adj.friction[3] + adj.friction[4]
-    mixed = wp.vec3(slide, adj.friction[2], roll)
-    shares1 = _friction_shares(f1, f2, geom_priority[g1], geom_priority[g2])
-    shares2 = _friction_shares(f2, f1, geom_priority[g2], geom_priority[g1])
-    wp.atomic_add(adj_geom_friction_out, row, g1, wp.cw_mul(mixed, shares1))
-    wp.atomic_add(adj_geom_friction_out, row, g2, wp.cw_mul(mixed, shares2))
+  accumulate(adj_geom_size_out, worldid, g1, geom1.size)
+  accumulate(adj_geom_size_out, worldid, g2, geom2.size)
 
 
 def vjp(work) -> None:
-  """Adds the wrenches of all contacts and the gradients of their parameters."""
+  """Adds the wrenches of all contacts and the gradients of the sizes."""
   m, d = work.model, work.data
   if not work.contact_enabled:
     return
@@ -306,9 +290,7 @@ def vjp(work) -> None:
       m.body_invweight0,
       m.geom_type,
       m.geom_bodyid,
-      m.geom_priority,
       m.geom_size,
-      m.geom_friction,
       d.nacon,
       d.geom_xpos,
       d.geom_xmat,
@@ -319,6 +301,7 @@ def vjp(work) -> None:
       d.contact.includemargin,
       d.contact.friction,
       d.contact.solref,
+      d.contact.solreffriction,
       d.contact.solimp,
       d.contact.dim,
       d.contact.geom,
@@ -331,6 +314,5 @@ def vjp(work) -> None:
       work.twist,
       work.wrench,
       work.adj["geom_size"],
-      work.adj["geom_friction"],
     ],
   )

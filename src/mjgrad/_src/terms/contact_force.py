@@ -11,6 +11,8 @@ r = dist - margin. With y = a - aref,
       sliding (middle)          1/2 D_m (N - mu T)^2,  N = mu y_0,  T = |friction_i y_i|
       separating (top)          0
 
+In an elliptic contact the tangential rows take b from solreffriction, where it is given.
+
 Held fixed: `body_invweight0`; which edges are active and which zone of the cone holds, both taken
 from the solved acceleration.
 
@@ -42,6 +44,7 @@ def pyramidal_term(
   lam: vec6,
   friction: vec5,
   solref: wp.vec2,
+  solreffriction: wp.vec2,
   solimp: vec5,
   invweight: float,
   impratio_invsqrt: float,
@@ -99,6 +102,7 @@ def elliptic_term(
   lam: vec6,
   friction: vec5,
   solref: wp.vec2,
+  solreffriction: wp.vec2,
   solimp: vec5,
   invweight: float,
   impratio_invsqrt: float,
@@ -110,6 +114,9 @@ def elliptic_term(
   """phi of an elliptic contact with condim at least 3."""
   imp = impedance(solimp, r)
   b = damping(solref, solimp, timestep, disableflags)
+  b_tangent = b
+  if solreffriction[0] != 0.0 or solreffriction[1] != 0.0:
+    b_tangent = damping(solreffriction, solimp, timestep, disableflags)
   d0 = inverse_regularizer(invweight, imp)
   y0 = a[0] + b * v[0] + stiffness(solref, solimp, timestep, disableflags) * imp * r
   value = float(0.0)
@@ -118,7 +125,7 @@ def elliptic_term(
     for i in range(1, 6):
       if i < condim:
         ratio = friction[i - 1] / (friction[0] * impratio_invsqrt)
-        value = value + d0 * ratio * ratio * lam[i] * (a[i] + b * v[i])
+        value = value + d0 * ratio * ratio * lam[i] * (a[i] + b_tangent * v[i])
   elif zone == SLIDING:
     mu = friction[0] * impratio_invsqrt
     dm = d0 / (mu * mu * (1.0 + mu * mu))
@@ -126,7 +133,7 @@ def elliptic_term(
     ut = float(0.0)
     for i in range(1, 6):
       if i < condim:
-        u = friction[i - 1] * (a[i] + b * v[i])
+        u = friction[i - 1] * (a[i] + b_tangent * v[i])
         tt = tt + u * u
         ut = ut + u * friction[i - 1] * lam[i]
     t = wp.sqrt(tt)
@@ -136,13 +143,23 @@ def elliptic_term(
 
 @wp.struct
 class ContactAdjoint:
-  """Cotangents of the quantities that a contact force depends on."""
+  """Cotangents of the motion that a contact force depends on."""
 
   r: wp.float32
   v: vec6
   a: vec6
   lam: vec6
+
+
+@wp.struct
+class MaterialAdjoint:
+  """Cotangents of the parameters of a contact."""
+
+  r: wp.float32
   friction: vec5
+  solref: wp.vec2
+  solreffriction: wp.vec2
+  solimp: vec5
 
 
 @wp.func
@@ -154,6 +171,7 @@ def contact_force_vjp(
   lam: vec6,
   friction: vec5,
   solref: wp.vec2,
+  solreffriction: wp.vec2,
   solimp: vec5,
   invweight: float,
   impratio_invsqrt: float,
@@ -162,10 +180,10 @@ def contact_force_vjp(
   condim: int,
   mode: int,
 ) -> ContactAdjoint:
-  """Gradient of phi; `mode` is the set of active edges or the zone of the elliptic cone."""
+  """Gradient of phi in the motion; `mode` is the set of active edges or the zone of the cone."""
   adj = ContactAdjoint()
   if elliptic and condim > 1:
-    adj_r, adj_v, adj_a, adj_lam, adj_friction, _r, _i, _w, _p, _t, _f, _c, _m = wp.grad(
+    adj_r, adj_v, adj_a, adj_lam, _fr, _ref, _rf, _imp, _w, _i, _t, _f, _c, _m = wp.grad(
       elliptic_term
     )(
       r,
@@ -174,6 +192,7 @@ def contact_force_vjp(
       lam,
       friction,
       solref,
+      solreffriction,
       solimp,
       invweight,
       impratio_invsqrt,
@@ -186,9 +205,8 @@ def contact_force_vjp(
     adj.v = adj_v
     adj.a = adj_a
     adj.lam = adj_lam
-    adj.friction = adj_friction
   else:
-    adj_r, adj_v, adj_a, adj_lam, adj_friction, _r, _i, _w, _p, _t, _f, _c, _m = wp.grad(
+    adj_r, adj_v, adj_a, adj_lam, _fr, _ref, _rf, _imp, _w, _i, _t, _f, _c, _m = wp.grad(
       pyramidal_term
     )(
       r,
@@ -197,6 +215,7 @@ def contact_force_vjp(
       lam,
       friction,
       solref,
+      solreffriction,
       solimp,
       invweight,
       impratio_invsqrt,
@@ -209,5 +228,101 @@ def contact_force_vjp(
     adj.v = adj_v
     adj.a = adj_a
     adj.lam = adj_lam
+  return adj
+
+
+@wp.func
+def contact_material_vjp(
+  elliptic: bool,
+  r: float,
+  v: vec6,
+  a: vec6,
+  lam: vec6,
+  friction: vec5,
+  solref: wp.vec2,
+  solreffriction: wp.vec2,
+  solimp: vec5,
+  invweight: float,
+  impratio_invsqrt: float,
+  timestep: float,
+  disableflags: int,
+  condim: int,
+  mode: int,
+) -> MaterialAdjoint:
+  """Gradient of phi in the parameters; `mode` as in `contact_force_vjp`."""
+  adj = MaterialAdjoint()
+  if elliptic and condim > 1:
+    (
+      adj_r,
+      _v,
+      _a,
+      _l,
+      adj_friction,
+      adj_solref,
+      adj_solreffriction,
+      adj_solimp,
+      _w,
+      _i,
+      _t,
+      _f,
+      _c,
+      _m,
+    ) = wp.grad(elliptic_term)(
+      r,
+      v,
+      a,
+      lam,
+      friction,
+      solref,
+      solreffriction,
+      solimp,
+      invweight,
+      impratio_invsqrt,
+      timestep,
+      disableflags,
+      condim,
+      mode,
+    )
+    adj.r = adj_r
     adj.friction = adj_friction
+    adj.solref = adj_solref
+    adj.solreffriction = adj_solreffriction
+    adj.solimp = adj_solimp
+  else:
+    (
+      adj_r,
+      _v,
+      _a,
+      _l,
+      adj_friction,
+      adj_solref,
+      adj_solreffriction,
+      adj_solimp,
+      _w,
+      _i,
+      _t,
+      _f,
+      _c,
+      _m,
+    ) = wp.grad(pyramidal_term)(
+      r,
+      v,
+      a,
+      lam,
+      friction,
+      solref,
+      solreffriction,
+      solimp,
+      invweight,
+      impratio_invsqrt,
+      timestep,
+      disableflags,
+      condim,
+      mode,
+    )
+    adj.r = adj_r
+    adj.friction = adj_friction
+    adj.solref = adj_solref
+    adj.solreffriction = adj_solreffriction
+    adj.solimp = adj_solimp
   return adj
