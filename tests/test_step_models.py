@@ -38,7 +38,17 @@ def slippery(mjm: mujoco.MjModel) -> mujoco.MjModel:
   return mjm
 
 
-FREE = ("actuator_biasprm", "dof_frictionloss")
+# Motors on joints without activation or limits of their force.
+MOTORS = (
+  "actuator_biasprm",
+  "actuator_dynprm",
+  "actuator_forcerange",
+  "actuator_actrange",
+  "actuator_lengthrange",
+  "actuator_acc0",
+  "jnt_actfrcrange",
+)
+FREE = (*MOTORS, "dof_frictionloss")
 UNIFORM = (*FREE, "geom_solmix")
 SPRINGS = (*UNIFORM, "tendon_frictionloss", "tendon_lengthspring", "tendon_range")
 CONTACT = {"contact", "sliding", "joint_limit"}

@@ -17,8 +17,20 @@ ROUNDING = 1e-4
 FLOOR = 1e-3
 NWORLD = 4
 
-# The ant has no tendons and no contact pairs; their parameters are tested with their terms.
-NAMES = tuple(name for name in PARAMETERS if not name.startswith(("tendon", "pair")))
+# The ant has no tendons and no contact pairs, and its motors no activations and no limits of the
+# force; their parameters are tested with their terms.
+ELSEWHERE = (
+  "tendon",
+  "pair",
+  "actuator_dynprm",
+  "actuator_forcerange",
+  "actuator_actrange",
+  "actuator_lengthrange",
+  "actuator_acc0",
+  "actuator_ctrlrange",
+  "jnt_actfrcrange",
+)
+NAMES = tuple(name for name in PARAMETERS if not name.startswith(ELSEWHERE))
 
 
 @pytest.fixture(scope="module")

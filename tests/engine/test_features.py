@@ -85,21 +85,9 @@ CASES = {
     xml(actuator='<motor name="m" joint="j" delay="0.01" nsample="6"/>'),
     "actuator 'm'",
   ),
-  "servo_with_activation_on_a_ball": (
-    xml(world=BALL_JOINT, actuator='<position name="m" joint="ball" kp="2" timeconst="0.1"/>'),
-    "actuator 'm'",
-  ),
   "tendon_force_limit": (
     xml(extra=TENDON.format(' actuatorfrcrange="-1 1"'), actuator='<motor name="m" tendon="t"/>'),
     "tendon 't'",
-  ),
-  "tendon_beside_a_joint_force_limit": (
-    xml(
-      body=BALL.replace("range", 'actuatorfrcrange="-1 1" range'),
-      extra=TENDON.format(""),
-      actuator='<motor name="m" tendon="t"/>',
-    ),
-    "actuator 'm'",
   ),
   "free_body_under_implicitfast": (
     xml(IMPLICITFAST, body='<body name="b"><freejoint/><geom size="0.1"/></body>'),

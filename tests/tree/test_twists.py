@@ -27,9 +27,7 @@ def setting():
   points = harness.random_points(mjm, NWORLD, position=0.4)
   sim = Simulator(mjm, NWORLD, "cpu")
   adj = np.random.default_rng(0).normal(size=(NWORLD, mjm.nv))
-  step_gradient(
-    sim, **harness.inputs(points), adj_qpos=np.zeros((NWORLD, mjm.nq)), adj_qvel=adj
-  )
+  step_gradient(sim, **harness.inputs(points), adj_qpos=np.zeros((NWORLD, mjm.nq)), adj_qvel=adj)
   return mjm, points, sim.program({}, 1).work
 
 

@@ -1,7 +1,5 @@
 """Everything that the backward pass of one step reads and writes, allocated once."""
 
-import dataclasses
-
 import mujoco
 import mujoco_warp as mjw
 import warp as wp
@@ -11,43 +9,13 @@ from mjgrad._src.engine.features import check_tendon_parameters
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
+from mjgrad._src.terms.actuation import Actuation
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree.indices import Tree
 from mjgrad._src.tree.twists import NTWIST
 from mjgrad._src.tree.twists import NWRENCH
 
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
-
-
-@dataclasses.dataclass
-class Actuation:
-  """Actuator quantities at the linearization point.
-
-  Attributes:
-    length: transmission length [rad or m], shape [nworld, nactuator]
-    velocity: transmission velocity [rad/s or m/s], shape [nworld, nactuator]
-    ctrl: control after its clamp, shape [nworld, nactuator]
-    ctrl_free: 0 where the control clamp holds, else 1, shape [nworld, nactuator]
-    input: what the gain multiplies, control or activation, shape [nworld, nactuator]
-    force: actuator force after its clamp, shape [nworld, nactuator]
-    force_free: 0 where the force clamp holds, else 1, shape [nworld, nactuator]
-    adj_input: cotangent of `input`, shape [nworld, nactuator]
-    slope: derivative of `force` in `velocity` under implicitfast, shape [nworld, nactuator]
-    qfrc: summed actuator force on each dof before its clamp [N or N m], shape [nworld, nv]
-    dof_free: 0 where the dof's total force is clamped, else 1, shape [nworld, nv]
-  """
-
-  length: wp.array
-  velocity: wp.array
-  ctrl: wp.array
-  ctrl_free: wp.array
-  input: wp.array
-  force: wp.array
-  force_free: wp.array
-  adj_input: wp.array
-  slope: wp.array
-  qfrc: wp.array
-  dof_free: wp.array
 
 
 class Workspace:
@@ -106,7 +74,6 @@ class Workspace:
     else:
       self.implicit = self.damper_enabled and enabled("EULERDAMP")
 
-    self.ones = wp.ones((nworld, nv), dtype=float, device=device)
     self.qacc = floats(nworld, nv)
     self.lam = floats(nworld, nv)
     self.mu = floats(nworld, nv)
@@ -121,13 +88,11 @@ class Workspace:
     self.twist = wp.zeros((nworld, NTWIST, nv + 1), dtype=wp.spatial_vector, device=device)
     self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
-    self.actuation = Actuation(
-      *(floats(nworld, model.nactuator) for _ in range(9)), *(floats(nworld, nv) for _ in range(2))
-    )
     self.ten_rate = floats(nworld, model.ntendon, NRATE)
     self.ten_acc = floats(nworld, model.ntendon)
     self.adj_ten_length = floats(nworld, model.ntendon)
     self.adj_ten_rate = floats(nworld, model.ntendon, NRATE)
+    self.actuation = Actuation.empty(mjm, nworld, device)
 
     self.adj_qpos = floats(nworld, nv)
     self.adj_qvel = floats(nworld, nv)
@@ -141,6 +106,7 @@ class Workspace:
       )
       for name in PARAMETERS
     }
+    self.actuation.add_gated(self)
 
   def zero_cotangents(self) -> None:
     """Clears every accumulated cotangent."""

@@ -11,8 +11,8 @@ documentation, chapter "Computation", section "Constraint model"):
                         open N >= mu T | sliding | sticking mu N + T <= 0
 
 The zones are computed from y; `efc_state` of the solver may be one iteration old. The branch also
-contains which rows and contacts exist at all, and the clamps of controls, activations and actuator
-forces.
+contains which rows and contacts exist at all, the clamps of controls, activations and actuator
+forces, and the full turns that are taken off angular set points.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,11 @@ _CNSTR = mujoco.mjtConstraint
 _FRICTION_LOSS = (int(_CNSTR.mjCNSTR_FRICTION_DOF), int(_CNSTR.mjCNSTR_FRICTION_TENDON))
 _EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
 _ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
+_ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+_SET_POINT = tuple(
+  int(mujoco.mjtDyn.__members__[f"mjDYN_{name}"])
+  for name in ("NONE", "INTEGRATOR", "FILTER", "FILTEREXACT")
+)
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,19 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   nearest = _Nearest()
   zones = _row_zones(mjm, mjd, nearest)
   clamps = _clamp_zones(mjm, mjd, nearest)
+  turns = _turns(mjm, mjd, nearest)
   _existence(mjm, mjd, nearest)
   contact = mjd.contact
-  parts = (mjd.efc_type, mjd.efc_id, contact.geom, contact.dim, contact.exclude, zones, clamps)
+  parts = (
+    mjd.efc_type,
+    mjd.efc_id,
+    contact.geom,
+    contact.dim,
+    contact.exclude,
+    zones,
+    clamps,
+    turns,
+  )
   signature = b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
   return ActiveSet(signature, nearest.distance, nearest.what, zones)
 
@@ -152,6 +167,47 @@ def next_activation(
     duration = tau * -np.expm1(-duration / tau)
   act = mjd.act[entries] + duration * mjd.act_dot[entries]
   return np.clip(act, *mjm.actuator_actrange[i]) if clamp and mjm.actuator_actlimited[i] else act
+
+
+def period(mjm: mujoco.MjModel, i: int) -> float:
+  """Length of a full turn of the set point of actuator i, 0 where it has none."""
+  servo = (
+    mjm.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_FIXED
+    and mjm.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_AFFINE
+    and mjm.actuator_gainprm[i, 0] == -mjm.actuator_biasprm[i, 1]
+    and mjm.actuator_dyntype[i] in _SET_POINT
+  )
+  target, reference = mjm.actuator_trnid[i]
+  gear = mjm.actuator_gear[i]
+  if servo and mjm.actuator_trntype[i] in _ON_JOINT:
+    if mjm.jnt_type[target] == mujoco.mjtJoint.mjJNT_BALL:
+      return float(2 * np.pi * np.linalg.norm(gear[:3]))
+  elif servo and mjm.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_SITE and reference >= 0:
+    if not gear[:3].any():
+      return float(2 * np.pi * np.linalg.norm(gear[3:]))
+  return 0.0
+
+
+def _turns(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
+  """Full turns taken off angular set points: control or activation, the next, the filtered."""
+  found = np.zeros((mjm.actuator_trntype.size, 3), dtype=np.int64)
+  for i in range(mjm.actuator_trntype.size):
+    turn = period(mjm, i)
+    if not turn:
+      continue
+    length = mjd.actuator_length[i]
+    value = mjd.ctrl[mjm.actuator_ctrladr[i]]
+    pairs = [(value, length)]
+    if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
+      act, following = mjd.act[mjm.actuator_actadr[i]], next_activation(mjm, mjd, i)[0]
+      pairs = [(act, length), (following, length)]
+      if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_INTEGRATOR:
+        pairs.append((value, act))
+    for k, (value, near) in enumerate(pairs):
+      count = (value - near) / turn
+      nearest.see(0.5 - abs(count - np.round(count)), f"full turn of actuator {i}")
+      found[i, k] = int(np.round(count))
+  return found
 
 
 def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -> int:

@@ -45,6 +45,7 @@ NONNEGATIVE_FIELDS = (
   "dof_armature",
   "dof_frictionloss",
   "jnt_stiffness",
+  "actuator_acc0",
   "geom_friction",
   "geom_size",
   "geom_solimp",
@@ -215,8 +216,14 @@ class Oracle:
     self, point: Point, base: Step, channel: str = "qvel", index: int = 0, delta: float = 0.0
   ) -> ActiveSet:
     """Active set at the displaced input; at `point` itself by default."""
-    self._evaluate(self._mj_forward, point, base, channel, index, delta)
-    return active_set(self.mjm, self.mjd)
+    found = []
+
+    def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
+      self._mj_forward(mjm, mjd)
+      found.append(active_set(mjm, mjd))
+
+    self._evaluate(forward, point, base, channel, index, delta)
+    return found[0]
 
   def _evaluate(
     self, evaluate: Evaluate, point: Point, base: Step, channel: str, index: int, delta: float

@@ -33,6 +33,7 @@ from mujoco_warp._src.util_misc import wrap as wrap
 
 make_data = mjw.make_data
 put_model = mjw.put_model
+transmission = mjw.transmission
 
 
 def step(m: mjw.Model, d: mjw.Data) -> None:

@@ -34,7 +34,6 @@ _JOINT_TRANSMISSIONS = [
   int(mujoco.mjtTrn.mjTRN_JOINT),
   int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
 ]
-_BALL = int(mujoco.mjtJoint.mjJNT_BALL)
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
@@ -155,23 +154,13 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(_OBJECT.mjOBJ_GEOM, mjm.geom_adhesion != 0, "contact adhesion is not differentiated")
 
   on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
-  jnt_type = mjm.jnt_type[np.where(on_joint, mjm.actuator_trnid[:, 0], 0)]
   actuator = _OBJECT.mjOBJ_ACTUATOR
   on_tendon = _on_tendon(mjm)
   add(actuator, ~(on_joint | on_tendon), "only joint and tendon transmissions are differentiated")
   add(tendon, mjm.tendon_actfrclimited != 0, "a limit of the tendon's total actuator force")
-  if mjm.jnt_actfrclimited.any():
-    add(actuator, on_tendon, "on a tendon, beside joints that limit their total actuator force")
   add(actuator, ~np.isin(mjm.actuator_gaintype, GAINS), "use a fixed, affine or muscle gain")
   add(actuator, ~np.isin(mjm.actuator_biastype, BIASES), "use no bias, an affine or a muscle one")
   add(actuator, ~np.isin(mjm.actuator_dyntype, DYNAMICS), "these dynamics are not differentiated")
-  servo = (mjm.actuator_gaintype == int(GAIN_FIXED)) & (mjm.actuator_biastype == int(BIAS_AFFINE))
-  servo &= mjm.actuator_gainprm[:, 0] == -mjm.actuator_biasprm[:, 1]
-  add(
-    actuator,
-    on_joint & (jnt_type == _BALL) & servo & (mjm.actuator_actadr >= 0),
-    "a servo with activation on a ball joint wraps its set point",
-  )
   add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")
@@ -201,6 +190,14 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
       actuator,
       _on_branching_tendon(mjm) & velocity,
       "velocity feedback through a spatial tendon between branches of the tree; use Euler",
+    )
+    other_ctrl = (mjm.actuator_dyntype == mujoco.mjtDyn.mjDYN_NONE) & (
+      mjm.actuator_ctrladr != np.arange(mjm.actuator_ctrladr.size)
+    )
+    add(
+      actuator,
+      other_ctrl & (mjm.actuator_gaintype != int(GAIN_FIXED)) & velocity,
+      "the engine's slope of the gain reads another actuator's control; use Euler",
     )
     if opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_DAMPER):
       add(actuator, velocity, "the engine drops velocity feedback where damping is disabled")

@@ -1,31 +1,35 @@
 """Actuators: force, clamps and activation, on top of the transmission's length and rates.
 
-    phi = -rate_lam F                          zero where the force is clamped
+    phi = -rate_lam F                          F at its clamp is the bound
     psi = -h rate_mu rate_a_d F'               implicitfast only; F' the slope in velocity
     next activation                            pulled back with its own cotangent
 
-with rate_w = moment . w (terms/transmission.py) and F, F', the activation from
-terms/actuator_law.py. At a clamp of the control, of the force or of the dof's total force the
-gradient is the one of the clamped side, zero.
+with rate_w = m . x_w (terms/transmission.py) and F, F', the activation from terms/actuator_law.py.
+At a clamp of the control, of the activation or of the force the gradient is the one of the clamped
+side: zero for what is clamped, and what arrives there goes to the bound. What remains are
+cotangents of the length, of the rates and of the period of a set point, which the transmissions
+carry on.
+
+Held fixed: how many turns are taken off a set point (terms/actuator_state.py).
 
 Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical integration".
 """
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import vec10
+from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import transmission_joint
+from mjgrad._src.terms import transmission_tendon
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import actuator_force
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import next_activation
 from mjgrad._src.terms.actuator_law import slope_input
-from mjgrad._src.terms.tendon_rates import chain_product
-from mjgrad._src.terms.transmission import IN_PARENT
-from mjgrad._src.terms.transmission import TENDON
-from mjgrad._src.terms.transmission import joint_length_gradient
-from mjgrad._src.terms.transmission import joint_moment
-from mjgrad._src.terms.transmission import joint_ndof
-from mjgrad._src.terms.transmission import joint_rate
+from mjgrad._src.terms.transmission import moment_dot
+from mjgrad._src.terms.transmission import moment_dot_free
+from mjgrad._src.terms.transmission import moment_product
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import LAM
@@ -34,151 +38,171 @@ from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 
+TRANSMISSIONS = (transmission_joint, transmission_tendon)
+"""Every kind of transmission that carries cotangents on."""
+
 
 @wp.kernel
-def _force_vjp(
+def _actuator_vjp(
   # Model:
   opt_timestep: wp.array[float],
-  jnt_type: wp.array[int],
-  jnt_qposadr: wp.array[int],
-  jnt_dofadr: wp.array[int],
-  ten_J_rownnz: wp.array[int],
-  ten_J_rowadr: wp.array[int],
-  ten_J_colind: wp.array[int],
-  actuator_trntype: wp.array[int],
   actuator_dyntype: wp.array[int],
   actuator_gaintype: wp.array[int],
   actuator_biastype: wp.array[int],
   actuator_ctrladr: wp.array[int],
-  actuator_trnid: wp.array[wp.vec2i],
+  actuator_actadr: wp.array[int],
+  actuator_dynprm: wp.array2d[vec10],
   actuator_gainprm: wp.array2d[vec10],
   actuator_biasprm: wp.array2d[vec10],
-  actuator_gear: wp.array2d[wp.spatial_vector],
+  actuator_actlimited: wp.array[bool],
+  actuator_actrange: wp.array2d[wp.vec2],
+  actuator_actearly: wp.array[bool],
+  actuator_forcerange: wp.array2d[wp.vec2],
+  actuator_ctrlrange: wp.array2d[wp.vec2],
   actuator_acc0: wp.array2d[float],
   actuator_lengthrange: wp.array2d[wp.vec2],
   M_elemid: wp.array2d[int],
   # Data in:
-  qpos_in: wp.array2d[float],
-  qvel_in: wp.array2d[float],
   qacc_in: wp.array2d[float],
-  ten_J_in: wp.array2d[float],
+  act_in: wp.array2d[float],
   ctrl_in: wp.array2d[float],
+  actuator_length_in: wp.array2d[float],
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
   # In:
   implicit: bool,
-  length: wp.array2d[float],
   velocity: wp.array2d[float],
+  ctrl: wp.array2d[float],
+  ctrl_free: wp.array2d[float],
+  period: wp.array2d[float],
+  turns: wp.array2d[wp.vec3],
   input: wp.array2d[float],
   force: wp.array2d[float],
   force_free: wp.array2d[float],
-  dof_free: wp.array2d[float],
   slope: wp.array2d[float],
-  ones: wp.array2d[float],
+  slope_free: wp.array2d[float],
+  dof_free: wp.array2d[float],
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
-  ten_rate: wp.array3d[float],
+  # Adjoint in:
+  adj_force_in: wp.array2d[float],
   # Adjoint out (+=):
-  adj_qpos_out: wp.array2d[float],
-  adj_qvel_out: wp.array2d[float],
+  adj_act_out: wp.array2d[float],
   adj_ctrl_out: wp.array2d[float],
-  adj_input_out: wp.array2d[float],
-  adj_ten_length_out: wp.array2d[float],
-  adj_ten_rate_out: wp.array3d[float],
+  adj_actuator_dynprm_out: wp.array2d[vec10],
   adj_actuator_gainprm_out: wp.array2d[vec10],
   adj_actuator_biasprm_out: wp.array2d[vec10],
+  adj_actuator_actrange_out: wp.array2d[wp.vec2],
+  adj_actuator_forcerange_out: wp.array2d[wp.vec2],
+  adj_actuator_ctrlrange_out: wp.array2d[wp.vec2],
+  adj_actuator_acc0_out: wp.array2d[float],
+  adj_actuator_lengthrange_out: wp.array2d[wp.vec2],
+  # Out:
+  slope_product_out: wp.array2d[float],
+  adj_length_out: wp.array2d[float],
+  adj_rate_out: wp.array3d[float],
+  adj_period_out: wp.array2d[float],
 ):
   worldid, actid = wp.tid()
-  target = actuator_trnid[actid][0]
-  trntype = actuator_trntype[actid]
   dyntype = actuator_dyntype[actid]
   gaintype = actuator_gaintype[actid]
   biastype = actuator_biastype[actid]
-  gear = actuator_gear[worldid % actuator_gear.shape[0], actid]
   gainprm = actuator_gainprm[worldid % actuator_gainprm.shape[0], actid]
   biasprm = actuator_biasprm[worldid % actuator_biasprm.shape[0], actid]
   acc0 = actuator_acc0[worldid % actuator_acc0.shape[0], actid]
   lengthrange = actuator_lengthrange[worldid % actuator_lengthrange.shape[0], actid]
-  jnttype = int(-1)
-  qposadr = int(0)
-  dofadr = int(0)
-  n = int(0)
-  moment = wp.spatial_vector()
-  if trntype == TENDON:
-    rate_lam = gear[0] * ten_rate[worldid, target, LAM]
-  else:
-    jnttype = jnt_type[target]
-    qposadr = jnt_qposadr[target]
-    dofadr = jnt_dofadr[target]
-    n = joint_ndof(jnttype)
-    moment = joint_moment(qpos_in, worldid, jnttype, qposadr, trntype, gear)
-    rate_lam = joint_rate(moment, lam_in, dof_free, worldid, dofadr, n)
-  free = force_free[worldid, actid]
+  h = opt_timestep[worldid % opt_timestep.shape[0]]
+  length = actuator_length_in[worldid, actid]
+  rate_v = velocity[worldid, actid]
+  x = input[worldid, actid]
+  ctrladr = actuator_ctrladr[actid]
 
-  adj_x, adj_length, adj_velocity, adj_gain, adj_bias, _range, _acc0, _g, _b = wp.grad(
-    actuator_force
-  )(
-    input[worldid, actid],
-    length[worldid, actid],
-    velocity[worldid, actid],
-    gainprm,
-    biasprm,
-    lengthrange,
-    acc0,
-    gaintype,
-    biastype,
+  rate_lam = moment_dot_free(
+    moment_rownnz_in,
+    moment_rowadr_in,
+    moment_colind_in,
+    actuator_moment_in,
+    lam_in,
+    dof_free,
+    worldid,
+    actid,
   )
-  weight = -rate_lam * free
-  grad_x = weight * adj_x
-  grad_length = weight * adj_length
-  grad_velocity = weight * adj_velocity
-  grad_gain = weight * adj_gain
-  grad_bias = weight * adj_bias
+  weight = adj_force_in[worldid, actid] - rate_lam * force_free[worldid, actid]
+  grad_x, grad_length, grad_velocity, grad_gain, grad_bias, grad_range, grad_acc0, _g, _b = wp.grad(
+    actuator_force
+  )(x, length, rate_v, gainprm, biasprm, lengthrange, acc0, gaintype, biastype)
+  grad_x *= weight
+  grad_length *= weight
+  grad_velocity *= weight
+  grad_gain *= weight
+  grad_bias *= weight
+  grad_range *= weight
+  grad_acc0 *= weight
 
-  rate_mu = float(0.0)
-  rate_acc = float(0.0)
-  implicit_slope = float(0.0)
   if implicit:
-    h = opt_timestep[worldid % opt_timestep.shape[0]]
-    implicit_slope = -h * slope[worldid, actid]
-    product = float(0.0)
-    if trntype == TENDON:
-      rate_mu = gear[0] * ten_rate[worldid, target, MU]
-      rate_acc = gear[0] * (ten_rate[worldid, target, ACC] + ten_rate[worldid, target, DELTA])
-      product = chain_product(
-        ten_J_rownnz,
-        ten_J_rowadr,
-        ten_J_colind,
-        M_elemid,
-        ten_J_in,
-        mu_in,
-        qacc_in,
-        worldid,
-        target,
-      )
-      product += chain_product(
-        ten_J_rownnz,
-        ten_J_rowadr,
-        ten_J_colind,
-        M_elemid,
-        ten_J_in,
-        mu_in,
-        delta_in,
-        worldid,
-        target,
-      )
-      product *= gear[0] * gear[0]
-    else:
-      rate_mu = joint_rate(moment, mu_in, dof_free, worldid, dofadr, n)
-      rate_acc = joint_rate(moment, qacc_in, ones, worldid, dofadr, n)
-      rate_acc += joint_rate(moment, delta_in, ones, worldid, dofadr, n)
-      product = rate_mu * rate_acc
-    slope_weight = -h * product * free
-    slope_x, slope_length, slope_velocity, slope_gain, slope_bias, _r, _a, _gt, _bt = wp.grad(
-      force_slope
-    )(
-      slope_input(ctrl_in[worldid, actid], input[worldid, actid], dyntype),
-      length[worldid, actid],
-      velocity[worldid, actid],
+    rate_mu = moment_dot(
+      moment_rownnz_in,
+      moment_rowadr_in,
+      moment_colind_in,
+      actuator_moment_in,
+      mu_in,
+      worldid,
+      actid,
+    )
+    rate_acc = moment_dot(
+      moment_rownnz_in,
+      moment_rowadr_in,
+      moment_colind_in,
+      actuator_moment_in,
+      qacc_in,
+      worldid,
+      actid,
+    )
+    rate_acc += moment_dot(
+      moment_rownnz_in,
+      moment_rowadr_in,
+      moment_colind_in,
+      actuator_moment_in,
+      delta_in,
+      worldid,
+      actid,
+    )
+    product = moment_product(
+      M_elemid,
+      moment_rownnz_in,
+      moment_rowadr_in,
+      moment_colind_in,
+      actuator_moment_in,
+      mu_in,
+      qacc_in,
+      delta_in,
+      worldid,
+      actid,
+    )
+    adj_product = -h * slope[worldid, actid]
+    adj_rate_out[worldid, actid, MU] = adj_product * rate_acc
+    adj_rate_out[worldid, actid, ACC] = adj_product * rate_mu
+    adj_rate_out[worldid, actid, DELTA] = adj_product * rate_mu
+    slope_product_out[worldid, actid] = adj_product * product
+
+    weight = -h * product * slope_free[worldid, actid]
+    (
+      slope_x,
+      slope_length,
+      slope_vel,
+      slope_gain,
+      slope_bias,
+      slope_range,
+      slope_acc0,
+      _g,
+      _b,
+    ) = wp.grad(force_slope)(
+      slope_input(ctrl_in, worldid, ctrladr, x, dyntype),
+      length,
+      rate_v,
       gainprm,
       biasprm,
       lengthrange,
@@ -186,173 +210,146 @@ def _force_vjp(
       gaintype,
       biastype,
     )
-    if dyntype == DYN_NONE:
-      wp.atomic_add(adj_ctrl_out, worldid, actuator_ctrladr[actid], slope_weight * slope_x)
-    else:
-      grad_x += slope_weight * slope_x
-    grad_length += slope_weight * slope_length
-    grad_velocity += slope_weight * slope_velocity
-    grad_gain += slope_weight * slope_gain
-    grad_bias += slope_weight * slope_bias
+    if dyntype != DYN_NONE:
+      grad_x += weight * slope_x
+    elif ctrladr >= 0:
+      wp.atomic_add(adj_ctrl_out, worldid, ctrladr, weight * slope_x)
+    grad_length += weight * slope_length
+    grad_velocity += weight * slope_vel
+    grad_gain += weight * slope_gain
+    grad_bias += weight * slope_bias
+    grad_range += weight * slope_range
+    grad_acc0 += weight * slope_acc0
 
-  adj_input_out[worldid, actid] = grad_x
-  if trntype == TENDON:
-    wp.atomic_add(adj_ten_length_out, worldid, target, grad_length * gear[0])
-    wp.atomic_add(adj_ten_rate_out, worldid, target, V, grad_velocity * gear[0])
-    wp.atomic_add(adj_ten_rate_out, worldid, target, LAM, -force[worldid, actid] * gear[0])
-    if implicit:
-      wp.atomic_add(adj_ten_rate_out, worldid, target, MU, implicit_slope * rate_acc * gear[0])
-      wp.atomic_add(adj_ten_rate_out, worldid, target, ACC, implicit_slope * rate_mu * gear[0])
-      wp.atomic_add(adj_ten_rate_out, worldid, target, DELTA, implicit_slope * rate_mu * gear[0])
-  length_gradient = joint_length_gradient(qpos_in, worldid, jnttype, qposadr, gear)
-  for i in range(n):
-    wp.atomic_add(adj_qvel_out, worldid, dofadr + i, grad_velocity * moment[i])
-    wp.atomic_add(adj_qpos_out, worldid, dofadr + i, grad_length * length_gradient[i])
-
-  if trntype == IN_PARENT and n > 1:
-    # gear . R w has the gradient w x (R^T gear) in the joint's tangent
-    first = dofadr + n - 3
-    rotational = wp.spatial_top(moment)
-    if n == 6:
-      rotational = wp.spatial_bottom(moment)
-    turned = wp.vec3()
-    for i in range(3):
-      turned[i] = grad_velocity * qvel_in[worldid, first + i]
-      turned[i] -= force[worldid, actid] * lam_in[worldid, first + i] * dof_free[worldid, first + i]
-      turned[i] += implicit_slope * rate_acc * mu_in[worldid, first + i]
-      turned[i] += implicit_slope * rate_mu * qacc_in[worldid, first + i]
-      turned[i] += implicit_slope * rate_mu * delta_in[worldid, first + i]
-    adj_tangent = wp.cross(turned, rotational)
-    for i in range(3):
-      wp.atomic_add(adj_qpos_out, worldid, first + i, adj_tangent[i])
-
-  if adj_actuator_gainprm_out.shape[0] > 0:
-    row = worldid % adj_actuator_gainprm_out.shape[0]
-    wp.atomic_add(adj_actuator_gainprm_out, row, actid, grad_gain)
-  if adj_actuator_biasprm_out.shape[0] > 0:
-    row = worldid % adj_actuator_biasprm_out.shape[0]
-    wp.atomic_add(adj_actuator_biasprm_out, row, actid, grad_bias)
-
-
-@wp.kernel
-def _input_vjp(
-  # Model:
-  opt_timestep: wp.array[float],
-  actuator_dyntype: wp.array[int],
-  actuator_ctrladr: wp.array[int],
-  actuator_actadr: wp.array[int],
-  actuator_dynprm: wp.array2d[vec10],
-  actuator_actlimited: wp.array[bool],
-  actuator_actrange: wp.array2d[wp.vec2],
-  actuator_actearly: wp.array[bool],
-  # Data in:
-  act_in: wp.array2d[float],
-  # In:
-  ctrl: wp.array2d[float],
-  ctrl_free: wp.array2d[float],
-  # Adjoint in:
-  adj_input_in: wp.array2d[float],
-  # Adjoint out (+=):
-  adj_act_out: wp.array2d[float],
-  adj_ctrl_out: wp.array2d[float],
-):
-  worldid, actid = wp.tid()
-  grad_u = adj_input_in[worldid, actid]
-  if actuator_dyntype[actid] != DYN_NONE:
+  # input: the control, the activation, or the next one
+  taken = turns[worldid, actid]
+  grad_period = -taken[2] * grad_x
+  grad_u = grad_x
+  if dyntype != DYN_NONE:
     adr = actuator_actadr[actid]
     grad_act = float(0.0)
     grad_next = adj_act_out[worldid, adr]
+    grad_period -= taken[1] * grad_next
     if actuator_actearly[actid]:
-      grad_next += grad_u
+      grad_next += grad_x
     else:
-      grad_act = grad_u
-    adj_u, adj_act, _prm, _type, _range, _limited, _timestep = wp.grad(next_activation)(
-      ctrl[worldid, actid],
+      grad_act = grad_x
+    adj_u, adj_act, adj_dynprm, _type, adj_actrange, _limited, _timestep = wp.grad(next_activation)(
+      ctrl[worldid, actid] - period[worldid, actid] * taken[0],
       act_in[worldid, adr],
       actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
-      actuator_dyntype[actid],
+      dyntype,
       actuator_actrange[worldid % actuator_actrange.shape[0], actid],
       actuator_actlimited[actid],
-      opt_timestep[worldid % opt_timestep.shape[0]],
+      h,
     )
     adj_act_out[worldid, adr] = grad_act + grad_next * adj_act
     grad_u = grad_next * adj_u
-  wp.atomic_add(adj_ctrl_out, worldid, actuator_ctrladr[actid], grad_u * ctrl_free[worldid, actid])
+    grad_period -= taken[0] * grad_u
+    accumulate(adj_actuator_dynprm_out, worldid, actid, grad_next * adj_dynprm)
+    accumulate(adj_actuator_actrange_out, worldid, actid, grad_next * adj_actrange)
+  if ctrladr >= 0:
+    if ctrl_free[worldid, actid] != 0.0:
+      wp.atomic_add(adj_ctrl_out, worldid, ctrladr, grad_u)
+    else:
+      bounds = actuator_ctrlrange[worldid % actuator_ctrlrange.shape[0], ctrladr]
+      side = wp.vec2(grad_u, 0.0)
+      if ctrl_in[worldid, ctrladr] > bounds[0]:
+        side = wp.vec2(0.0, grad_u)
+      accumulate(adj_actuator_ctrlrange_out, worldid, ctrladr, side)
+
+  adj_length_out[worldid, actid] = grad_length
+  adj_rate_out[worldid, actid, V] = grad_velocity
+  adj_rate_out[worldid, actid, LAM] = -force[worldid, actid]
+  adj_period_out[worldid, actid] = grad_period
+  accumulate(adj_actuator_gainprm_out, worldid, actid, grad_gain)
+  accumulate(adj_actuator_biasprm_out, worldid, actid, grad_bias)
+  accumulate(adj_actuator_lengthrange_out, worldid, actid, grad_range)
+  accumulate(adj_actuator_acc0_out, worldid, actid, grad_acc0)
+  if adj_actuator_forcerange_out.shape[0] > 0 and force_free[worldid, actid] == 0.0:
+    bounds = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
+    side = wp.vec2(-rate_lam, 0.0)
+    if force[worldid, actid] > bounds[0]:
+      side = wp.vec2(0.0, -rate_lam)
+    accumulate(adj_actuator_forcerange_out, worldid, actid, side)
 
 
 def vjp(work) -> None:
-  """Adds the gradients of the actuator forces and pulls activations back."""
+  """Adds the gradients of the actuators and pulls activations back."""
   if not work.actuation_enabled:
     return
   m, d, act = work.model, work.data, work.actuation
   wp.launch(
-    _force_vjp,
+    _actuator_vjp,
     dim=(d.nworld, m.nactuator),
     inputs=[
       m.opt.timestep,
-      m.jnt_type,
-      m.jnt_qposadr,
-      m.jnt_dofadr,
-      m.ten_J_rownnz,
-      m.ten_J_rowadr,
-      m.ten_J_colind,
-      m.actuator_trntype,
       m.actuator_dyntype,
       m.actuator_gaintype,
       m.actuator_biastype,
       m.actuator_ctrladr,
-      m.actuator_trnid,
-      m.actuator_gainprm,
-      m.actuator_biasprm,
-      m.actuator_gear,
-      m.actuator_acc0,
-      m.actuator_lengthrange,
-      m.M_elemid,
-      d.qpos,
-      d.qvel,
-      work.qacc,
-      d.ten_J,
-      d.ctrl,
-      work.implicit_actuation,
-      act.length,
-      act.velocity,
-      act.input,
-      act.force,
-      act.force_free,
-      act.dof_free,
-      act.slope,
-      work.ones,
-      work.lam,
-      work.mu,
-      work.delta,
-      work.ten_rate,
-      work.adj_qpos,
-      work.adj_qvel,
-      work.adj_ctrl,
-      act.adj_input,
-      work.adj_ten_length,
-      work.adj_ten_rate,
-      work.adj["actuator_gainprm"],
-      work.adj["actuator_biasprm"],
-    ],
-  )
-  wp.launch(
-    _input_vjp,
-    dim=(d.nworld, m.nactuator),
-    inputs=[
-      m.opt.timestep,
-      m.actuator_dyntype,
-      m.actuator_ctrladr,
       m.actuator_actadr,
       m.actuator_dynprm,
+      m.actuator_gainprm,
+      m.actuator_biasprm,
       m.actuator_actlimited,
       m.actuator_actrange,
       m.actuator_actearly,
+      m.actuator_forcerange,
+      m.actuator_ctrlrange,
+      m.actuator_acc0,
+      m.actuator_lengthrange,
+      m.M_elemid,
+      work.qacc,
       d.act,
+      d.ctrl,
+      d.actuator_length,
+      d.moment_rownnz,
+      d.moment_rowadr,
+      d.moment_colind,
+      d.actuator_moment,
+      work.implicit_actuation,
+      act.velocity,
       act.ctrl,
       act.ctrl_free,
-      act.adj_input,
+      act.period,
+      act.turns,
+      act.input,
+      act.force,
+      act.force_free,
+      act.slope,
+      act.slope_free,
+      act.dof_free,
+      work.lam,
+      work.mu,
+      work.delta,
+      act.adj_force,
       work.adj_act,
       work.adj_ctrl,
+      work.adj["actuator_dynprm"],
+      work.adj["actuator_gainprm"],
+      work.adj["actuator_biasprm"],
+      work.adj["actuator_actrange"],
+      work.adj["actuator_forcerange"],
+      work.adj["actuator_ctrlrange"],
+      work.adj["actuator_acc0"],
+      work.adj["actuator_lengthrange"],
     ],
+    outputs=[act.slope_product, act.adj_length, act.adj_rate, act.adj_period],
   )
+  force_limit.vjp(work)
+  transmissions_vjp(work)
+
+
+def transmissions_vjp(work) -> None:
+  """Carries the cotangents of lengths and rates through every kind of transmission in the model."""
+  act = work.actuation
+  gated = act.gated
+  if gated is not None:
+    force_limit.start(work, gated, act.dof_free)
+  for kind in TRANSMISSIONS:
+    if kind.KINDS & act.kinds:
+      beyond_joints = kind is not transmission_joint and gated is not None
+      kind.vjp(gated if beyond_joints else work)
+  if gated is not None:
+    force_limit.finish(gated)

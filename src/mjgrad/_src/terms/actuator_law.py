@@ -94,6 +94,19 @@ def force_slope(
 
 
 @wp.func
+def activation_rate(u: float, act: float, dynprm: vec10, dyntype: int) -> wp.float32:
+  """Time derivative of the activation, from the clamped control u."""
+  rate = float(0.0)
+  if dyntype == DYN_INTEGRATOR:
+    rate = u
+  elif dyntype == DYN_FILTER or dyntype == DYN_FILTEREXACT:
+    rate = (u - act) / wp.max(dynprm[0], MINVAL)
+  elif dyntype == DYN_MUSCLE:
+    rate = muscle_dynamics(u, act, dynprm)
+  return rate
+
+
+@wp.func
 def next_activation(
   u: float,
   act: float,
@@ -104,27 +117,22 @@ def next_activation(
   timestep: float,
 ) -> wp.float32:
   """Activation after one step, from the clamped control u."""
-  rate = float(0.0)
-  if dyntype == DYN_INTEGRATOR:
-    rate = u
-  elif dyntype == DYN_FILTER or dyntype == DYN_FILTEREXACT:
-    rate = (u - act) / wp.max(dynprm[0], MINVAL)
-  elif dyntype == DYN_MUSCLE:
-    rate = muscle_dynamics(u, act, dynprm)
   duration = timestep
   if dyntype == DYN_FILTEREXACT:
     tau = wp.max(dynprm[0], MINVAL)
     duration = tau * (1.0 - wp.exp(-timestep / tau))
-  value = act + rate * duration
+  value = act + activation_rate(u, act, dynprm, dyntype) * duration
   if limited:
     value = wp.clamp(value, actrange[0], actrange[1])
   return value
 
 
 @wp.func
-def slope_input(raw: float, x: float, dyntype: int) -> float:
+def slope_input(
+  ctrl_in: wp.array2d[float], worldid: int, ctrladr: int, x: float, dyntype: int
+) -> float:
   """Input of `force_slope`; the engine's derivative takes the control before its clamp."""
   value = x
-  if dyntype == DYN_NONE:
-    value = raw
+  if dyntype == DYN_NONE and ctrladr >= 0:
+    value = ctrl_in[worldid, ctrladr]
   return value

@@ -1,10 +1,9 @@
 """Slopes of actuator forces in the velocity, and their place in A under implicitfast.
 
-    A -= h F' m m^T        m = moment, for a tendon gear J
+    A -= h F' m m^T        m the moment of the transmission
 
 F' = dF / d velocity is zero where a clamp holds the force. Of m m^T the engine keeps the pairs of
-dofs that the inertia matrix has room for: all of one joint's, those on one chain of a tendon's. It
-drops all of it where damping is disabled.
+dofs that the inertia matrix has room for. It drops all of it where damping is disabled.
 
 Like terms/actuator_state.py this module only evaluates; terms/actuator.py differentiates.
 
@@ -16,9 +15,8 @@ import warp as wp
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import slope_input
-from mjgrad._src.terms.transmission import TENDON
-from mjgrad._src.terms.transmission import joint_moment
-from mjgrad._src.terms.transmission import joint_ndof
+from mjgrad._src.terms.transmission_joint import IN_PARENT
+from mjgrad._src.terms.transmission_joint import JOINT
 
 wp.set_module_options({"enable_backward": False})
 
@@ -31,6 +29,7 @@ def _velocity_slope(
   actuator_dyntype: wp.array[int],
   actuator_gaintype: wp.array[int],
   actuator_biastype: wp.array[int],
+  actuator_ctrladr: wp.array[int],
   actuator_trnid: wp.array[wp.vec2i],
   actuator_gainprm: wp.array2d[vec10],
   actuator_biasprm: wp.array2d[vec10],
@@ -38,22 +37,30 @@ def _velocity_slope(
   actuator_lengthrange: wp.array2d[wp.vec2],
   # Data in:
   ctrl_in: wp.array2d[float],
+  actuator_length_in: wp.array2d[float],
   # In:
-  length: wp.array2d[float],
   velocity: wp.array2d[float],
   input: wp.array2d[float],
   force_free: wp.array2d[float],
   dof_free: wp.array2d[float],
   # Out:
   slope_out: wp.array2d[float],
+  slope_free_out: wp.array2d[float],
 ):
   worldid, actid = wp.tid()
-  free = force_free[worldid, actid]
-  if actuator_trntype[actid] != TENDON:
+  trntype = actuator_trntype[actid]
+  free = wp.where(force_free[worldid, actid] != 0.0, 1.0, 0.0)
+  if trntype == JOINT or trntype == IN_PARENT:
     free *= dof_free[worldid, jnt_dofadr[actuator_trnid[actid][0]]]
   slope = force_slope(
-    slope_input(ctrl_in[worldid, actid], input[worldid, actid], actuator_dyntype[actid]),
-    length[worldid, actid],
+    slope_input(
+      ctrl_in,
+      worldid,
+      actuator_ctrladr[actid],
+      input[worldid, actid],
+      actuator_dyntype[actid],
+    ),
+    actuator_length_in[worldid, actid],
     velocity[worldid, actid],
     actuator_gainprm[worldid % actuator_gainprm.shape[0], actid],
     actuator_biasprm[worldid % actuator_biasprm.shape[0], actid],
@@ -63,25 +70,19 @@ def _velocity_slope(
     actuator_biastype[actid],
   )
   slope_out[worldid, actid] = free * slope
+  slope_free_out[worldid, actid] = free
 
 
 @wp.kernel
 def _slope_matrix(
   # Model:
   opt_timestep: wp.array[float],
-  jnt_type: wp.array[int],
-  jnt_qposadr: wp.array[int],
-  jnt_dofadr: wp.array[int],
-  ten_J_rownnz: wp.array[int],
-  ten_J_rowadr: wp.array[int],
-  ten_J_colind: wp.array[int],
-  actuator_trntype: wp.array[int],
-  actuator_trnid: wp.array[wp.vec2i],
-  actuator_gear: wp.array2d[wp.spatial_vector],
   M_elemid: wp.array2d[int],
   # Data in:
-  qpos_in: wp.array2d[float],
-  ten_J_in: wp.array2d[float],
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
   # In:
   slope: wp.array2d[float],
   # Out:
@@ -92,28 +93,17 @@ def _slope_matrix(
   scale *= wp.float64(slope[worldid, actid])
   if scale == wp.float64(0.0):
     return
-  target = actuator_trnid[actid][0]
-  gear = actuator_gear[worldid % actuator_gear.shape[0], actid]
-  trntype = actuator_trntype[actid]
-  if trntype == TENDON:
-    scale *= wp.float64(gear[0]) * wp.float64(gear[0])
-    first = ten_J_rowadr[target]
-    last = first + ten_J_rownnz[target]
-    for k in range(first, last):
-      i = ten_J_colind[k]
-      for n in range(first, last):
-        j = ten_J_colind[n]
-        if j <= i and M_elemid[i, j] >= 0:
-          product = wp.float64(ten_J_in[worldid, k]) * wp.float64(ten_J_in[worldid, n])
-          wp.atomic_add(matrix_out, worldid, i, j, scale * product)
-  else:
-    jnttype = jnt_type[target]
-    dofadr = jnt_dofadr[target]
-    moment = joint_moment(qpos_in, worldid, jnttype, jnt_qposadr[target], trntype, gear)
-    for i in range(joint_ndof(jnttype)):
-      for j in range(i + 1):
-        product = wp.float64(moment[i]) * wp.float64(moment[j])
-        wp.atomic_add(matrix_out, worldid, dofadr + i, dofadr + j, scale * product)
+  first = moment_rowadr_in[worldid, actid]
+  last = first + moment_rownnz_in[worldid, actid]
+  for k in range(first, last):
+    i = moment_colind_in[worldid, k]
+    scaled = scale * wp.float64(actuator_moment_in[worldid, k])
+    for n in range(first, last):
+      j = moment_colind_in[worldid, n]
+      if j <= i and M_elemid[i, j] >= 0:
+        wp.atomic_add(
+          matrix_out, worldid, i, j, scaled * wp.float64(actuator_moment_in[worldid, n])
+        )
 
 
 def evaluate(work) -> None:
@@ -130,19 +120,20 @@ def evaluate(work) -> None:
       m.actuator_dyntype,
       m.actuator_gaintype,
       m.actuator_biastype,
+      m.actuator_ctrladr,
       m.actuator_trnid,
       m.actuator_gainprm,
       m.actuator_biasprm,
       m.actuator_acc0,
       m.actuator_lengthrange,
       d.ctrl,
-      act.length,
+      d.actuator_length,
       act.velocity,
       act.input,
       act.force_free,
       act.dof_free,
     ],
-    outputs=[act.slope],
+    outputs=[act.slope, act.slope_free],
   )
 
 
@@ -156,18 +147,11 @@ def add_matrix(work) -> None:
     dim=(d.nworld, m.nactuator),
     inputs=[
       m.opt.timestep,
-      m.jnt_type,
-      m.jnt_qposadr,
-      m.jnt_dofadr,
-      m.ten_J_rownnz,
-      m.ten_J_rowadr,
-      m.ten_J_colind,
-      m.actuator_trntype,
-      m.actuator_trnid,
-      m.actuator_gear,
       m.M_elemid,
-      d.qpos,
-      d.ten_J,
+      d.moment_rownnz,
+      d.moment_rowadr,
+      d.moment_colind,
+      d.actuator_moment,
       work.actuation.slope,
     ],
     outputs=[work.matrix],

@@ -1,4 +1,8 @@
-"""Actuators at the linearization point: inputs, forces and clamps.
+"""Actuators at the linearization point: transmissions, inputs, forces and clamps.
+
+A servo on an angle takes set points modulo a full turn: of equivalent ones the nearest to the
+present angle counts, and an activation is kept near it. How many turns are taken off is computed
+here and held fixed.
 
 These kernels are a module of their own because they only evaluate: Warp leaves out the adjoint of
 what a function calls when the function is first used without one, so a function that
@@ -7,34 +11,64 @@ terms/actuator.py differentiates must not be evaluated in the same module.
 Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical integration".
 """
 
+import mujoco
 import warp as wp
 
+from mjgrad._src.engine import adapter
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import actuator_slope
+from mjgrad._src.terms import force_limit
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
+from mjgrad._src.terms.actuator_law import DYN_FILTER
+from mjgrad._src.terms.actuator_law import DYN_FILTEREXACT
+from mjgrad._src.terms.actuator_law import DYN_INTEGRATOR
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import actuator_force
 from mjgrad._src.terms.actuator_law import next_activation
-from mjgrad._src.terms.transmission import BALL
-from mjgrad._src.terms.transmission import TENDON
-from mjgrad._src.terms.transmission import joint_length
-from mjgrad._src.terms.transmission import joint_moment
-from mjgrad._src.terms.transmission import joint_ndof
-from mjgrad._src.terms.transmission import joint_rate
-from mjgrad._src.tree.twists import V
+from mjgrad._src.terms.transmission import moment_dot
 
 wp.set_module_options({"enable_backward": False})
 
+BALL = wp.constant(int(mujoco.mjtJoint.mjJNT_BALL))
+JOINT = wp.constant(int(mujoco.mjtTrn.mjTRN_JOINT))
+IN_PARENT = wp.constant(int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+SITE = wp.constant(int(mujoco.mjtTrn.mjTRN_SITE))
+
 
 @wp.func
-def _nearest_setpoint(u: float, length: float, gear: wp.vec3) -> float:
-  """The equivalent of an angular set point that is nearest to the present angle."""
-  period = wp.static(2.0 * wp.pi) * wp.length(gear)
-  value = u
+def _period(
+  jnt_type: wp.array[int],
+  trntype: int,
+  trnid: wp.vec2i,
+  dyntype: int,
+  gaintype: int,
+  biastype: int,
+  kp: float,
+  bias1: float,
+  gear: wp.spatial_vector,
+) -> float:
+  """Length of a full turn where the actuator is a servo on an angle, else 0."""
+  servo = gaintype == GAIN_FIXED and biastype == BIAS_AFFINE and kp == -bias1
+  if dyntype != DYN_NONE and dyntype != DYN_INTEGRATOR:
+    servo = servo and (dyntype == DYN_FILTER or dyntype == DYN_FILTEREXACT)
+  period = float(0.0)
+  if servo and (trntype == JOINT or trntype == IN_PARENT):
+    if jnt_type[trnid[0]] == BALL:
+      period = wp.static(2.0 * wp.pi) * wp.length(wp.spatial_top(gear))
+  elif servo and trntype == SITE and trnid[1] >= 0:
+    if wp.length(wp.spatial_top(gear)) == 0.0:
+      period = wp.static(2.0 * wp.pi) * wp.length(wp.spatial_bottom(gear))
+  return period
+
+
+@wp.func
+def _turns(value: float, near: float, period: float) -> float:
+  """Number of full turns to take off a value."""
+  n = float(0.0)
   if period > 0.0:
-    value = u - period * wp.round((u - length) / period)
-  return value
+    n = wp.round((value - near) / period)
+  return n
 
 
 @wp.kernel
@@ -42,8 +76,6 @@ def _evaluate(
   # Model:
   opt_timestep: wp.array[float],
   jnt_type: wp.array[int],
-  jnt_qposadr: wp.array[int],
-  jnt_dofadr: wp.array[int],
   actuator_trntype: wp.array[int],
   actuator_dyntype: wp.array[int],
   actuator_gaintype: wp.array[int],
@@ -65,75 +97,87 @@ def _evaluate(
   actuator_acc0: wp.array2d[float],
   actuator_lengthrange: wp.array2d[wp.vec2],
   # Data in:
-  qpos_in: wp.array2d[float],
   qvel_in: wp.array2d[float],
   act_in: wp.array2d[float],
   ctrl_in: wp.array2d[float],
-  ten_length_in: wp.array2d[float],
+  actuator_length_in: wp.array2d[float],
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
   # In:
   clamp_ctrl: bool,
-  ones: wp.array2d[float],
-  ten_rate: wp.array3d[float],
   # Out:
-  length_out: wp.array2d[float],
   velocity_out: wp.array2d[float],
   ctrl_out: wp.array2d[float],
   ctrl_free_out: wp.array2d[float],
+  period_out: wp.array2d[float],
+  turns_out: wp.array2d[wp.vec3],
   input_out: wp.array2d[float],
+  raw_force_out: wp.array2d[float],
   force_out: wp.array2d[float],
   force_free_out: wp.array2d[float],
-  qfrc_out: wp.array2d[float],
 ):
   worldid, actid = wp.tid()
   trntype = actuator_trntype[actid]
-  target = actuator_trnid[actid][0]
   gear = actuator_gear[worldid % actuator_gear.shape[0], actid]
   gainprm = actuator_gainprm[worldid % actuator_gainprm.shape[0], actid]
   biasprm = actuator_biasprm[worldid % actuator_biasprm.shape[0], actid]
   gaintype = actuator_gaintype[actid]
   biastype = actuator_biastype[actid]
   dyntype = actuator_dyntype[actid]
+  length = actuator_length_in[worldid, actid]
+  velocity = moment_dot(
+    moment_rownnz_in,
+    moment_rowadr_in,
+    moment_colind_in,
+    actuator_moment_in,
+    qvel_in,
+    worldid,
+    actid,
+  )
+  period = _period(
+    jnt_type,
+    trntype,
+    actuator_trnid[actid],
+    dyntype,
+    gaintype,
+    biastype,
+    gainprm[0],
+    biasprm[1],
+    gear,
+  )
 
-  ctrladr = actuator_ctrladr[actid]
-  u = ctrl_in[worldid, ctrladr]
+  u = float(0.0)
   ctrl_free = float(1.0)
-  if clamp_ctrl and actuator_ctrllimited[ctrladr]:
-    bounds = actuator_ctrlrange[worldid % actuator_ctrlrange.shape[0], ctrladr]
-    if u < bounds[0] or u > bounds[1]:
-      ctrl_free = 0.0
-    u = wp.clamp(u, bounds[0], bounds[1])
-
-  jnttype = int(-1)
-  dofadr = int(0)
-  n = int(0)
-  moment = wp.spatial_vector()
-  if trntype == TENDON:
-    length = gear[0] * ten_length_in[worldid, target]
-    velocity = gear[0] * ten_rate[worldid, target, V]
-  else:
-    jnttype = jnt_type[target]
-    dofadr = jnt_dofadr[target]
-    n = joint_ndof(jnttype)
-    moment = joint_moment(qpos_in, worldid, jnttype, jnt_qposadr[target], trntype, gear)
-    length = joint_length(qpos_in, worldid, jnttype, jnt_qposadr[target], gear)
-    velocity = joint_rate(moment, qvel_in, ones, worldid, dofadr, n)
+  ctrladr = actuator_ctrladr[actid]
+  if ctrladr >= 0:
+    u = ctrl_in[worldid, ctrladr]
+    if clamp_ctrl and actuator_ctrllimited[ctrladr]:
+      bounds = actuator_ctrlrange[worldid % actuator_ctrlrange.shape[0], ctrladr]
+      if u < bounds[0] or u > bounds[1]:
+        ctrl_free = 0.0
+      u = wp.clamp(u, bounds[0], bounds[1])
 
   x = u
+  turns = wp.vec3()
   if dyntype != DYN_NONE:
-    x = act_in[worldid, actuator_actadr[actid]]
-    if actuator_actearly[actid]:
-      x = next_activation(
-        u,
-        x,
-        actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
-        dyntype,
-        actuator_actrange[worldid % actuator_actrange.shape[0], actid],
-        actuator_actlimited[actid],
-        opt_timestep[worldid % opt_timestep.shape[0]],
-      )
-  servo = gaintype == GAIN_FIXED and biastype == BIAS_AFFINE and gainprm[0] == -biasprm[1]
-  if jnttype == BALL and servo:
-    x = _nearest_setpoint(x, length, wp.spatial_top(gear))
+    act = act_in[worldid, actuator_actadr[actid]]
+    if dyntype == DYN_FILTER or dyntype == DYN_FILTEREXACT:
+      turns[0] = _turns(u, act, period)
+    next = next_activation(
+      u - period * turns[0],
+      act,
+      actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
+      dyntype,
+      actuator_actrange[worldid % actuator_actrange.shape[0], actid],
+      actuator_actlimited[actid],
+      opt_timestep[worldid % opt_timestep.shape[0]],
+    )
+    turns[1] = _turns(next, length, period)
+    x = wp.where(actuator_actearly[actid], next, act)
+  turns[2] = _turns(x, length, period)
+  x -= period * turns[2]
 
   force = actuator_force(
     x,
@@ -146,6 +190,7 @@ def _evaluate(
     gaintype,
     biastype,
   )
+  raw_force_out[worldid, actid] = force
   force_free = float(1.0)
   if actuator_forcelimited[actid]:
     limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
@@ -153,53 +198,28 @@ def _evaluate(
       force_free = 0.0
     force = wp.clamp(force, limits[0], limits[1])
 
-  length_out[worldid, actid] = length
   velocity_out[worldid, actid] = velocity
   ctrl_out[worldid, actid] = u
   ctrl_free_out[worldid, actid] = ctrl_free
+  period_out[worldid, actid] = period
+  turns_out[worldid, actid] = turns
   input_out[worldid, actid] = x
   force_out[worldid, actid] = force
   force_free_out[worldid, actid] = force_free
-  for i in range(n):
-    wp.atomic_add(qfrc_out, worldid, dofadr + i, moment[i] * force)
-
-
-@wp.kernel
-def _dof_free(
-  # Model:
-  jnt_actfrclimited: wp.array[bool],
-  jnt_actfrcrange: wp.array2d[wp.vec2],
-  dof_jntid: wp.array[int],
-  # In:
-  qfrc_in: wp.array2d[float],
-  # Out:
-  dof_free_out: wp.array2d[float],
-):
-  worldid, dofid = wp.tid()
-  jntid = dof_jntid[dofid]
-  free = float(1.0)
-  if jnt_actfrclimited[jntid]:
-    bounds = jnt_actfrcrange[worldid % jnt_actfrcrange.shape[0], jntid]
-    qfrc = qfrc_in[worldid, dofid]
-    if qfrc <= bounds[0] or qfrc >= bounds[1]:
-      free = 0.0
-  dof_free_out[worldid, dofid] = free
 
 
 def evaluate(work) -> None:
-  """Forces, clamps and, under implicitfast, slopes in the velocity."""
+  """Forces, clamps and, where they are integrated implicitly, slopes in the velocity."""
   if not work.actuation_enabled:
     return
   m, d, act = work.model, work.data, work.actuation
-  act.qfrc.zero_()
+  adapter.transmission(m, d)
   wp.launch(
     _evaluate,
     dim=(d.nworld, m.nactuator),
     inputs=[
       m.opt.timestep,
       m.jnt_type,
-      m.jnt_qposadr,
-      m.jnt_dofadr,
       m.actuator_trntype,
       m.actuator_dyntype,
       m.actuator_gaintype,
@@ -220,30 +240,27 @@ def evaluate(work) -> None:
       m.actuator_gear,
       m.actuator_acc0,
       m.actuator_lengthrange,
-      d.qpos,
       d.qvel,
       d.act,
       d.ctrl,
-      d.ten_length,
+      d.actuator_length,
+      d.moment_rownnz,
+      d.moment_rowadr,
+      d.moment_colind,
+      d.actuator_moment,
       work.clamp_ctrl,
-      work.ones,
-      work.ten_rate,
     ],
     outputs=[
-      act.length,
       act.velocity,
       act.ctrl,
       act.ctrl_free,
+      act.period,
+      act.turns,
       act.input,
+      act.raw_force,
       act.force,
       act.force_free,
-      act.qfrc,
     ],
   )
-  wp.launch(
-    _dof_free,
-    dim=(d.nworld, m.nv),
-    inputs=[m.jnt_actfrclimited, m.jnt_actfrcrange, m.dof_jntid, act.qfrc],
-    outputs=[act.dof_free],
-  )
+  force_limit.evaluate(work)
   actuator_slope.evaluate(work)

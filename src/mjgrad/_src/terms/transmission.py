@@ -1,123 +1,89 @@
-"""Actuator transmissions: length and rates of what an actuator pulls on.
+"""Actuator transmissions: the length and the rates of what an actuator pulls on.
 
-The rate along a direction w is moment . w, with the moment constant in the joint's own axes:
+Along each generalised direction w in {v, lam, a, mu, e} an actuator has the rate
 
-    hinge, slide        l = gear q,     rate = gear w
-    ball                l = gear . t,   rate = gear . w           t the rotation vector
-    free                l = 0,          rate = gear . w           six gears
-    jointinparent       the rotational gear is fixed in the parent: rate = gear . R w
-    tendon              gear times length and rates of the tendon (terms/tendon_rates.py)
+    rate^w = m . x_w,    m the engine's sparse row `actuator_moment`, gear included
 
-Along lam and mu only dofs count whose total actuator force is not at its clamp.
+where m counts along lam only at dofs whose total actuator force is not held by a limit
+(terms/force_limit.py). The actuator's law (terms/actuator.py, terms/dcmotor.py) is a function of
+the length and the rates; it leaves their cotangents in `adj_length` and `adj_rate`, and every kind
+of transmission carries them on in a file of its own:
+
+    joint, jointinparent   terms/transmission_joint.py      to coordinates
+    tendon                 terms/transmission_tendon.py     to the tendon
+    site, with refsite     terms/transmission_site.py       to bodies
+    slider-crank           terms/transmission_crank.py      to bodies
+    body (adhesion)        terms/transmission_body.py       to bodies and contacts
 
 Source: MuJoCo documentation, Computation, "Actuation model" (transmission).
 """
 
-import mujoco
 import warp as wp
-
-from mjgrad._src.engine.adapter import quat_to_vel
-from mjgrad._src.engine.adapter import rot_vec_quat
-from mjgrad._src.integrators.manifold import log_jacobian_transpose
 
 wp.set_module_options({"enable_backward": False})
 
-FREE = wp.constant(int(mujoco.mjtJoint.mjJNT_FREE))
-BALL = wp.constant(int(mujoco.mjtJoint.mjJNT_BALL))
-TENDON = wp.constant(int(mujoco.mjtTrn.mjTRN_TENDON))
-IN_PARENT = wp.constant(int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
-
 
 @wp.func
-def joint_rotation(qpos_in: wp.array2d[float], worldid: int, adr: int) -> wp.quat:
-  """Unit quaternion of a ball joint, or of the rotation of a free joint, at `adr`."""
-  return wp.normalize(
-    wp.quat(
-      qpos_in[worldid, adr],
-      qpos_in[worldid, adr + 1],
-      qpos_in[worldid, adr + 2],
-      qpos_in[worldid, adr + 3],
-    )
-  )
-
-
-@wp.func
-def joint_ndof(jnttype: int) -> int:
-  """Number of dofs of a joint type."""
-  n = int(1)
-  if jnttype == FREE:
-    n = 6
-  elif jnttype == BALL:
-    n = 3
-  return n
-
-
-@wp.func
-def joint_moment(
-  qpos_in: wp.array2d[float],
+def moment_dot(
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
+  x: wp.array2d[float],
   worldid: int,
-  jnttype: int,
-  qposadr: int,
-  trntype: int,
-  gear: wp.spatial_vector,
-) -> wp.spatial_vector:
-  """Moment in the joint's own axes."""
-  moment = gear
-  if trntype == IN_PARENT:
-    if jnttype == BALL:
-      quat = joint_rotation(qpos_in, worldid, qposadr)
-      inverse = wp.quat(quat[0], -quat[1], -quat[2], -quat[3])
-      moment = wp.spatial_vector(rot_vec_quat(wp.spatial_top(gear), inverse), wp.vec3(0.0))
-    elif jnttype == FREE:
-      quat = joint_rotation(qpos_in, worldid, qposadr + 3)
-      inverse = wp.quat(quat[0], -quat[1], -quat[2], -quat[3])
-      moment = wp.spatial_vector(
-        wp.spatial_top(gear), rot_vec_quat(wp.spatial_bottom(gear), inverse)
-      )
-  return moment
-
-
-@wp.func
-def joint_length(
-  qpos_in: wp.array2d[float], worldid: int, jnttype: int, qposadr: int, gear: wp.spatial_vector
+  actid: int,
 ) -> float:
-  """Transmission length [rad or m]."""
-  length = float(0.0)
-  if jnttype == BALL:
-    rotation = quat_to_vel(joint_rotation(qpos_in, worldid, qposadr))
-    length = wp.dot(wp.spatial_top(gear), rotation)
-  elif jnttype != FREE:
-    length = gear[0] * qpos_in[worldid, qposadr]
-  return length
+  """m . x of one actuator."""
+  rate = float(0.0)
+  first = moment_rowadr_in[worldid, actid]
+  for k in range(first, first + moment_rownnz_in[worldid, actid]):
+    rate += actuator_moment_in[worldid, k] * x[worldid, moment_colind_in[worldid, k]]
+  return rate
 
 
 @wp.func
-def joint_length_gradient(
-  qpos_in: wp.array2d[float], worldid: int, jnttype: int, qposadr: int, gear: wp.spatial_vector
-) -> wp.spatial_vector:
-  """Derivative of the length in the joint's tangent."""
-  gradient = wp.spatial_vector()
-  if jnttype == BALL:
-    rotation = quat_to_vel(joint_rotation(qpos_in, worldid, qposadr))
-    gradient = wp.spatial_vector(
-      log_jacobian_transpose(rotation, wp.spatial_top(gear)), wp.vec3(0.0)
-    )
-  elif jnttype != FREE:
-    gradient = wp.spatial_vector(gear[0], 0.0, 0.0, 0.0, 0.0, 0.0)
-  return gradient
-
-
-@wp.func
-def joint_rate(
-  moment: wp.spatial_vector,
-  direction: wp.array2d[float],
-  gate: wp.array2d[float],
+def moment_dot_free(
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
+  x: wp.array2d[float],
+  dof_free: wp.array2d[float],
   worldid: int,
-  dofadr: int,
-  n: int,
+  actid: int,
 ) -> float:
-  """moment . direction over the dofs that `gate` lets through."""
+  """m . x of one actuator over the dofs that no limit holds."""
+  rate = float(0.0)
+  first = moment_rowadr_in[worldid, actid]
+  for k in range(first, first + moment_rownnz_in[worldid, actid]):
+    dofid = moment_colind_in[worldid, k]
+    rate += actuator_moment_in[worldid, k] * x[worldid, dofid] * dof_free[worldid, dofid]
+  return rate
+
+
+@wp.func
+def moment_product(
+  M_elemid: wp.array2d[int],
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
+  x: wp.array2d[float],
+  y: wp.array2d[float],
+  z: wp.array2d[float],
+  worldid: int,
+  actid: int,
+) -> float:
+  """x^T (m m^T) (y + z), restricted to the pattern of the inertia matrix."""
   total = float(0.0)
-  for i in range(n):
-    total += moment[i] * direction[worldid, dofadr + i] * gate[worldid, dofadr + i]
+  first = moment_rowadr_in[worldid, actid]
+  last = first + moment_rownnz_in[worldid, actid]
+  for k in range(first, last):
+    i = moment_colind_in[worldid, k]
+    rate = float(0.0)
+    for n in range(first, last):
+      j = moment_colind_in[worldid, n]
+      if M_elemid[wp.max(i, j), wp.min(i, j)] >= 0:
+        rate += actuator_moment_in[worldid, n] * (y[worldid, j] + z[worldid, j])
+    total += actuator_moment_in[worldid, k] * x[worldid, i] * rate
   return total

@@ -1,0 +1,100 @@
+"""Actuator quantities at the linearization point, and their cotangents."""
+
+import dataclasses
+from typing import Any
+
+import mujoco
+import numpy as np
+import warp as wp
+
+from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import transmission_joint
+from mjgrad._src.terms.tendon_rates import NRATE
+
+
+@dataclasses.dataclass
+class Actuation:
+  """Actuator quantities; arrays have the shape [nworld, nactuator] where nothing else is said.
+
+  Attributes:
+    kinds: types of the transmissions in the model
+    joint_limited: whether a joint limits its total actuator force
+    gated: workspace for lam without the held dofs, see `terms/force_limit.py`, None for none
+    velocity: transmission velocity [rad/s or m/s]
+    ctrl: control after its clamp
+    ctrl_free: 0 where the control clamp holds, else 1
+    period: length of a full turn of the set point [rad or m], 0 where it has none
+    turns: full turns taken off the control in front of a filter, off the next activation, and off
+      the input, vec3
+    input: what the gain multiplies, control or activation
+    raw_force: actuator force before its clamp [N or N m]
+    force: actuator force after its clamp [N or N m]
+    force_free: derivative of `force` in `raw_force`, 0 where the clamp holds
+    slope: derivative of `force` in `velocity`, where it is integrated implicitly
+    slope_free: 0 where a clamp takes the slope away, else 1
+    slope_product: what the actuator contributes to psi
+    qfrc: summed actuator force on each dof before its limit [N or N m], shape [nworld, nv]
+    dof_free: 0 where the dof's total force is held, else 1, shape [nworld, nv]
+    adj_force: cotangent of `raw_force` from the other actuators of a limited tendon
+    adj_length: cotangent of the length
+    adj_rate: cotangents of the rates, shape [nworld, nactuator, 5]
+    adj_period: cotangent of `period`
+  """
+
+  kinds: frozenset[int]
+  joint_limited: bool
+  gated: Any
+  velocity: wp.array
+  ctrl: wp.array
+  ctrl_free: wp.array
+  period: wp.array
+  turns: wp.array
+  input: wp.array
+  raw_force: wp.array
+  force: wp.array
+  force_free: wp.array
+  slope: wp.array
+  slope_free: wp.array
+  slope_product: wp.array
+  qfrc: wp.array
+  dof_free: wp.array
+  adj_force: wp.array
+  adj_length: wp.array
+  adj_rate: wp.array
+  adj_period: wp.array
+
+  @classmethod
+  def empty(cls, mjm: mujoco.MjModel, nworld: int, device: wp.Device) -> "Actuation":
+    nactuator = mjm.actuator_trntype.shape[0]
+
+    def floats(*shape: int) -> wp.array:
+      return wp.zeros((nworld, *(shape or (nactuator,))), dtype=float, device=device)
+
+    return cls(
+      kinds=frozenset(np.unique(mjm.actuator_trntype).tolist()),
+      joint_limited=nactuator > 0 and bool(mjm.jnt_actfrclimited.any()),
+      gated=None,
+      velocity=floats(),
+      ctrl=floats(),
+      ctrl_free=floats(),
+      period=floats(),
+      turns=wp.zeros((nworld, nactuator), dtype=wp.vec3, device=device),
+      input=floats(),
+      raw_force=floats(),
+      force=floats(),
+      force_free=floats(),
+      slope=floats(),
+      slope_free=floats(),
+      slope_product=floats(),
+      qfrc=floats(mjm.nv),
+      dof_free=wp.ones((nworld, mjm.nv), dtype=float, device=device),
+      adj_force=floats(),
+      adj_length=floats(),
+      adj_rate=floats(nactuator, NRATE),
+      adj_period=floats(),
+    )
+
+  def add_gated(self, work) -> None:
+    """Adds the workspace for lam without the held dofs, where a transmission needs it."""
+    if self.joint_limited and self.kinds - transmission_joint.KINDS:
+      self.gated = force_limit.gated_workspace(work)

@@ -1,0 +1,161 @@
+"""Limits of the total actuator force on a joint, `jnt_actfrcrange`.
+
+    phi = -lam_i clamp(sum_a m_ai F_a, range_i)
+
+Where a limit holds a dof, no actuator's force on it matters: actuators see lam without that dof,
+gate_i lam_i, and the bound has the gradient -lam_i. A joint transmission has that dof alone; the
+others act on bodies or tendons, whose twists and rates along gate lam are then computed beside
+those along lam, in a workspace of their own, and swept apart.
+
+Source: MuJoCo documentation, XML reference, "joint" (actuatorfrcrange).
+"""
+
+import copy
+
+import warp as wp
+
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.terms import tendon_path
+from mjgrad._src.terms import tendon_rates
+from mjgrad._src.tree import sweep
+from mjgrad._src.tree import twists
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def _add_forces(
+  # Data in:
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
+  # In:
+  force: wp.array2d[float],
+  # Out:
+  qfrc_out: wp.array2d[float],
+):
+  worldid, actid = wp.tid()
+  first = moment_rowadr_in[worldid, actid]
+  for k in range(first, first + moment_rownnz_in[worldid, actid]):
+    dofid = moment_colind_in[worldid, k]
+    wp.atomic_add(qfrc_out, worldid, dofid, actuator_moment_in[worldid, k] * force[worldid, actid])
+
+
+@wp.kernel
+def _find_held(
+  # Model:
+  jnt_actfrclimited: wp.array[bool],
+  jnt_actfrcrange: wp.array2d[wp.vec2],
+  dof_jntid: wp.array[int],
+  # In:
+  qfrc: wp.array2d[float],
+  # Out:
+  dof_free_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  jntid = dof_jntid[dofid]
+  free = float(1.0)
+  if jnt_actfrclimited[jntid]:
+    bounds = jnt_actfrcrange[worldid % jnt_actfrcrange.shape[0], jntid]
+    if qfrc[worldid, dofid] <= bounds[0] or qfrc[worldid, dofid] >= bounds[1]:
+      free = 0.0
+  dof_free_out[worldid, dofid] = free
+
+
+@wp.kernel
+def _range_vjp(
+  # Model:
+  jnt_actfrcrange: wp.array2d[wp.vec2],
+  dof_jntid: wp.array[int],
+  # In:
+  qfrc: wp.array2d[float],
+  dof_free: wp.array2d[float],
+  lam_in: wp.array2d[float],
+  # Adjoint out (+=):
+  adj_jnt_actfrcrange_out: wp.array2d[wp.vec2],
+):
+  worldid, dofid = wp.tid()
+  if dof_free[worldid, dofid] == 0.0:
+    jntid = dof_jntid[dofid]
+    bounds = jnt_actfrcrange[worldid % jnt_actfrcrange.shape[0], jntid]
+    grad = wp.vec2(-lam_in[worldid, dofid], 0.0)
+    if qfrc[worldid, dofid] > bounds[0]:
+      grad = wp.vec2(0.0, -lam_in[worldid, dofid])
+    accumulate(adj_jnt_actfrcrange_out, worldid, jntid, grad)
+
+
+@wp.kernel
+def _gate(
+  # In:
+  dof_free: wp.array2d[float],
+  lam_in: wp.array2d[float],
+  # Out:
+  lam_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  lam_out[worldid, dofid] = dof_free[worldid, dofid] * lam_in[worldid, dofid]
+
+
+def evaluate(work) -> None:
+  """Finds the dofs that a limit holds, after the forces of all actuators."""
+  m, d, act = work.model, work.data, work.actuation
+  if not act.joint_limited:
+    return
+  act.qfrc.zero_()
+  wp.launch(
+    _add_forces,
+    dim=(d.nworld, m.nactuator),
+    inputs=[d.moment_rownnz, d.moment_rowadr, d.moment_colind, d.actuator_moment, act.force],
+    outputs=[act.qfrc],
+  )
+  wp.launch(
+    _find_held,
+    dim=(d.nworld, m.nv),
+    inputs=[m.jnt_actfrclimited, m.jnt_actfrcrange, m.dof_jntid, act.qfrc],
+    outputs=[act.dof_free],
+  )
+
+
+def gated_workspace(work):
+  """A workspace that shares everything with `work` but lam and what is contracted with it."""
+  gated = copy.copy(work)
+  for name in ("lam", "twist", "wrench", "subtree_wrench"):
+    setattr(gated, name, wp.zeros_like(getattr(work, name)))
+  for name in ("ten_rate", "adj_ten_length", "adj_ten_rate"):
+    setattr(gated, name, wp.zeros_like(getattr(work, name)))
+  return gated
+
+
+def start(work, gated, gate: wp.array) -> None:
+  """Fills lam, twists and rates of a gated workspace and clears its wrenches and cotangents."""
+  wp.launch(_gate, dim=work.lam.shape, inputs=[gate, work.lam], outputs=[gated.lam])
+  gated.wrench.zero_()
+  twists.launch(gated)
+  tendon_rates.evaluate(gated)
+  tendon_rates.launch(gated)
+
+
+def finish(gated) -> None:
+  """Carries what is left on the tendons and bodies of a gated workspace to the coordinates."""
+  tendon_path.vjp(gated)
+  sweep.launch(gated)
+
+
+def vjp(work) -> None:
+  """Adds the gradient of the bounds."""
+  m, d, act = work.model, work.data, work.actuation
+  if not act.joint_limited or work.adj["jnt_actfrcrange"].shape[0] == 0:
+    return
+  wp.launch(
+    _range_vjp,
+    dim=(d.nworld, m.nv),
+    inputs=[
+      m.jnt_actfrcrange,
+      m.dof_jntid,
+      act.qfrc,
+      act.dof_free,
+      work.lam,
+      work.adj["jnt_actfrcrange"],
+    ],
+  )
