@@ -37,28 +37,30 @@ ITERATIONS, LS_ITERATIONS = 100, 50  # MuJoCo's defaults
 HEAD = """# Models
 
 `mjgrad check` over the models that mujoco-warp, gymnasium, mujoco-mjx, dm_control and myo-sim ship,
-as they ship them: {tally}. This page is generated:
+as they ship them: {tally}.
+This page is generated:
 
 ```
 python -m benchmarks.models --wheels wheels/unpacked --json docs/models.json
 python -m benchmarks.models --json docs/models.json --page docs/models.md
 ```
 
-{states} states of every model, seed {seed}; of every channel the {entries} entries that matter most or
-that the seed draws. *State* is the worst of qpos, qvel, act, ctrl, qfrc_applied and xfrc_applied,
-*parameters* the worst of all model parameters with a gradient. *Switching* counts states that are not
-compared because they are at a switching point, *differing* those whose forward step in the engine is
-not that of C MuJoCo. A verdict is
+{states} states of every model, seed {seed}; of every channel the {entries} entries that matter
+most or that the seed draws. *State* is the worst of qpos, qvel, act, ctrl, qfrc_applied and
+xfrc_applied, *parameters* the worst of all model parameters with a gradient. *Switching* counts
+states that are not compared because they are at a switching point, *differing* those whose forward
+step in the engine is not that of C MuJoCo. A verdict is
 
-- **pass**: every channel is within its bars (median 1e-4 for states and 1e-3 for parameters, worst 1e-2)
-  at half of the states or more;
-- **switching point**: so many states are at one, named under remarks, that fewer than half are compared;
+- **pass**: every channel is within its bars (median 1e-4 for states and 1e-3 for parameters, worst
+  1e-2) at half of the states or more;
+- **switching point**: fewer than half are compared, because the others are at the switching points
+  that the remarks name;
 - **engine differs**: likewise, because the forward steps differ;
 - **refused**: `UnsupportedFeature` names elements without a gradient.
 """
 
 PASS, SWITCHING, DIFFERS, FAIL = "pass", "switching point", "engine differs", "FAIL"
-REFUSED, TOO_LARGE, STATIC, ERROR = "refused", "too large", "static", "not loaded"
+REFUSED, TOO_LARGE, STATIC, ERROR = "refused", "too large", "static", "not run"
 
 
 def check(model: RealModel, nstates: int, entries: int, seed: int) -> dict:
@@ -106,8 +108,8 @@ def summary(result: CheckResult) -> dict:
     verdict = DIFFERS if len(left_out) > len(result.switching) else SWITCHING
   channels = {
     c.channel: {
-      "median": c.median,
-      "worst": c.worst,
+      "median": float(f"{c.median:.2g}"),
+      "worst": float(f"{c.worst:.2g}"),
       "compared": len(c.compared),
       "zero": c.zero,
       "verdict": c.verdict,
@@ -157,10 +159,19 @@ def main() -> int:
       continue
     row = check(model, args.states, args.entries, args.seed)
     rows[model.name] = row
-    args.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{model.name:<66} {row['verdict']:<16} {row['seconds']:>6} s  {row['reasons']}", flush=True)
+    write(report, args.json)
+    print(
+      f"{model.name:<66} {row['verdict']:<16} {row['seconds']:>6} s  {row['reasons']}", flush=True
+    )
   print(tally(report))
   return int(any(row["verdict"] == FAIL for row in rows.values()))
+
+
+def write(report: dict, path: Path) -> None:
+  """Writes the results as JSON, one model to a line."""
+  head = json.dumps({name: value for name, value in report.items() if name != "models"})
+  rows = ",\n".join(f"  {json.dumps(n)}: {json.dumps(row)}" for n, row in report["models"].items())
+  path.write_text(f'{head[:-1]}, "models": {{\n{rows}\n}}}}\n')
 
 
 def tally(report: dict) -> str:

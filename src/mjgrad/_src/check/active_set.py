@@ -250,7 +250,8 @@ def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> No
     geoms = contact.geom[i]
     if np.all(np.isin(mjm.geom_type[geoms], _ROUND)):
       reach = mjm.geom_size[geoms, 0].sum()
-      nearest.see((reach + contact.dist[i]) / reach, f"normal of contact {i}, whose centres coincide")
+      overlap = (reach + contact.dist[i]) / reach
+      nearest.see(overlap, f"normal of contact {i}, whose centres coincide")
   if mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
     return
   for j in np.flatnonzero(mjm.jnt_limited):

@@ -14,8 +14,7 @@ with x in the tangent space. The states are given, not simulated: the oracle lin
 engine went, so a chaotic trajectory does not spoil the comparison.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,6 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mujoco
