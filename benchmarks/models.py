@@ -108,8 +108,8 @@ def summary(result: CheckResult) -> dict:
     verdict = DIFFERS if len(left_out) > len(result.switching) else SWITCHING
   channels = {
     c.channel: {
-      "median": float(f"{c.median:.2g}"),
-      "worst": float(f"{c.worst:.2g}"),
+      "median": float(f"{c.median:.2g}") if c.compared else None,
+      "worst": float(f"{c.worst:.2g}") if c.compared else None,
       "compared": len(c.compared),
       "zero": c.zero,
       "verdict": c.verdict,
