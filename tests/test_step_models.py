@@ -10,9 +10,46 @@ from collections.abc import Sequence
 import mujoco
 import pytest
 
-from mjgrad._src.check.runner import PARAMETERS
 from tests import models
 from tests import oracles
+
+PARAMETERS = (
+  "body_mass",
+  "body_inertia",
+  "dof_damping",
+  "dof_armature",
+  "dof_frictionloss",
+  "jnt_stiffness",
+  "actuator_gainprm",
+  "actuator_biasprm",
+  "actuator_dynprm",
+  "actuator_gear",
+  "actuator_ctrlrange",
+  "actuator_forcerange",
+  "actuator_actrange",
+  "actuator_lengthrange",
+  "actuator_acc0",
+  "jnt_actfrcrange",
+  "geom_friction",
+  "geom_size",
+  "geom_solref",
+  "geom_solimp",
+  "geom_solmix",
+  "geom_margin",
+  "pair_friction",
+  "pair_solref",
+  "pair_solreffriction",
+  "pair_solimp",
+  "pair_margin",
+  "tendon_stiffness",
+  "tendon_damping",
+  "tendon_armature",
+  "tendon_frictionloss",
+  "tendon_lengthspring",
+  "tendon_range",
+  "opt.gravity",
+)
+"""Parameters that matter in these models; tests/test_parameters.py compares every one."""
 
 # A fifth of the states may be lost to switching points and differing steps; usually none is.
 COMPARED = 0.8

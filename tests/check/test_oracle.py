@@ -3,8 +3,6 @@ import numpy as np
 import pytest
 
 from mjgrad._src.check.jacobian import jacobian
-from mjgrad._src.check.oracle import NONNEGATIVE_FIELDS
-from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.errors import InvalidInput
 from tests import models
 from tests import oracles
@@ -117,12 +115,6 @@ def test_chain_carries_activations():
     np.testing.assert_allclose(chain.inputs["ctrl"][k, i], truth, rtol=1e-6)
 
 
-def test_fields_with_a_lower_bound_are_differenced_upwards():
-  """Whatever `mjgrad.parameters` says cannot be negative."""
-  bounded = {name for name, info in PARAMETERS.items() if info.lower == 0.0}
-  assert bounded <= set(NONNEGATIVE_FIELDS)
-
-
 def ball_on_plane_acceleration(mjm, q, v):
   """One frictionless contact: a = (g + D aref / m) / (1 + D / m) with D = d / ((1 - d) A).
 
@@ -191,27 +183,6 @@ def test_touching_contact_is_a_switching_point():
   mjm = models.load(models.BALL_ON_PLANE)
   local = linearise(Oracle(mjm), oracles.point(mjm, qpos=[0.002], qvel=[-1.0]), ("qpos",))
   assert local.switching("qpos")
-
-
-def test_coinciding_centres_are_a_switching_point():
-  """A ball joint at the end of a static capsule, where the capsule on it begins."""
-  mjm = models.load("""
-<mujoco>
-  <worldbody>
-    <geom type="capsule" size="0.01" fromto="0 0 0 0 0 0.1"/>
-    <body pos="0 0 0.1">
-      <joint type="ball"/>
-      <geom type="capsule" size="0.01" fromto="0 0 0 0 0.1 0.1"/>
-    </body>
-  </worldbody>
-</mujoco>""")
-  local = oracles.linearise(Oracle(mjm), oracles.point(mjm), ("qpos",))
-  assert local.near_switch
-  assert "centres coincide" in local.branch.nearest
-  apart = models.load(models.scene("sphere", "sphere"))
-  mjd = mujoco.MjData(apart)
-  mujoco.mj_forward(apart, mjd)
-  assert "centres coincide" not in oracles.active_set(apart, mjd).nearest
 
 
 def test_control_at_its_clamp_is_a_switching_point():

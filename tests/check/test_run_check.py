@@ -16,7 +16,8 @@ from tests import oracles
 def test_cartpole_passes(device):
   result = oracles.run_check(models.cartpole(), nstates=8, device=device)
   assert result.passed, result.to_text()
-  absent = {"act", *(name for name in PARAMETERS if name.startswith(("tendon_", "pair_")))}
+  absent = {"act", *(name for name in PARAMETERS if name.startswith(("tendon_", "pair_", "eq_")))}
+  absent.add("body_gravcomp")  # C MuJoCo cannot vary it in a model without any
   assert {c.channel for c in result.channels} == {*oracles.STATE_CHANNELS, *PARAMETERS} - absent
   assert result.differing == ()
   assert result.channel("qpos").worst < 1e-4
@@ -27,24 +28,6 @@ def test_activations_are_a_channel(device):
   assert result.passed, result.to_text()
   assert result.channel("act").worst < 1e-4
   assert any("act_clamp" in state.labels for state in result.states)
-
-
-def test_a_choice_of_entries(monkeypatch, device):
-  """The entries with a large gradient are among them, and a mistake in one of them is found."""
-  mjm = models.cartpole()
-  result = oracles.run_check(mjm, nstates=4, params=("actuator_gainprm",), device=device, entries=2)
-  assert result.passed, result.to_text()
-  assert result.channel("actuator_gainprm").zero < 4
-  right = linearize.step_gradient
-
-  def wrong(*args, **kwargs):
-    out = right(*args, **kwargs)
-    out.grad["actuator_gainprm"] = 1.05 * out.grad["actuator_gainprm"]
-    return out
-
-  monkeypatch.setattr(linearize, "step_gradient", wrong)
-  result = oracles.run_check(mjm, nstates=4, params=("actuator_gainprm",), device=device, entries=2)
-  assert [c.channel for c in result.channels if not c.passed] == ["actuator_gainprm"]
 
 
 @pytest.mark.parametrize("channel", ["act", "ctrl"])

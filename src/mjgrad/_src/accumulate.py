@@ -4,6 +4,8 @@ from typing import Any
 
 import warp as wp
 
+from mjgrad._src.engine.adapter import vec5
+
 wp.set_module_options({"enable_backward": False})
 
 
@@ -19,3 +21,28 @@ def accumulate_option(adj: wp.array[Any], worldid: int, value: Any):
   """As `accumulate`, for an option such as gravity, one entry a world."""
   if adj.shape[0] > 0:
     wp.atomic_add(adj, worldid % adj.shape[0], value)
+
+
+@wp.struct
+class RowAdjoint:
+  """Cotangents of what every constraint row reads beside its own quantities.
+
+  Attributes:
+    solref: of the rows' `solref`, by element
+    solimp: of the rows' `solimp`, by element
+    timestep: of `opt.timestep`
+  """
+
+  solref: wp.array2d[wp.vec2]
+  solimp: wp.array2d[vec5]
+  timestep: wp.array[float]
+
+
+@wp.func
+def accumulate_row(
+  adj: RowAdjoint, worldid: int, index: int, solref: wp.vec2, solimp: vec5, timestep: float
+):
+  """Adds the cotangents of one row of element `index`."""
+  accumulate(adj.solref, worldid, index, solref)
+  accumulate(adj.solimp, worldid, index, solimp)
+  accumulate_option(adj.timestep, worldid, timestep)

@@ -33,6 +33,7 @@ import functools
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.adjoint import rows
 from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import dof_damping_total
@@ -167,6 +168,22 @@ def _explicit_rhs(
   worldid, dofid = wp.tid()
   h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
   rhs_out[worldid, dofid, 1] = -h * wp.float64(adj_qvel_in[worldid, dofid])
+
+
+@wp.kernel
+def _velocity_timestep_vjp(
+  # Data in:
+  qacc_in: wp.array2d[float],
+  # In:
+  delta: wp.array2d[float],
+  # Adjoint in:
+  adj_qvel_in: wp.array2d[float],
+  # Adjoint out (+=):
+  adj_timestep_out: wp.array[float],
+):
+  worldid, dofid = wp.tid()
+  a_d = qacc_in[worldid, dofid] + delta[worldid, dofid]
+  accumulate_option(adj_timestep_out, worldid, adj_qvel_in[worldid, dofid] * a_d)
 
 
 @wp.func
@@ -342,6 +359,7 @@ def integrator_multiplier(work) -> None:
   dofs = (d.nworld, m.nv)
   if not work.implicit:
     wp.launch(_explicit_rhs, dim=dofs, inputs=[m.opt.timestep, work.adj_qvel], outputs=[work.rhs])
+    _timestep_vjp(work)
     return
   wp.launch(
     _integration_matrix,
@@ -381,6 +399,18 @@ def integrator_multiplier(work) -> None:
     inputs=[m.nv, m.M_elemid, work.qacc, d.M, work.solution],
     outputs=[work.delta, work.mu, work.rhs],
   )
+  _timestep_vjp(work)
+
+
+def _timestep_vjp(work) -> None:
+  """Adds the gradient that the time step has in v' = v + h a_d at fixed a_d."""
+  adj_timestep = work.adj["opt.timestep"]
+  if adj_timestep.shape[0] > 0:
+    wp.launch(
+      _velocity_timestep_vjp,
+      dim=(work.data.nworld, work.model.nv),
+      inputs=[work.qacc, work.delta, work.adj_qvel, adj_timestep],
+    )
 
 
 def dynamics_multiplier(work) -> None:

@@ -4,8 +4,10 @@ import mujoco
 import mujoco_warp as mjw
 import warp as wp
 
+from mjgrad._src.accumulate import RowAdjoint
 from mjgrad._src.adjoint.tape import Tape
-from mjgrad._src.engine.features import check_tendon_parameters
+from mjgrad._src.engine.features import check_parameters
+from mjgrad._src.engine.parameters import FLUID
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
@@ -33,7 +35,7 @@ class Workspace:
     tape: Tape,
     requested: dict[str, bool],
   ):
-    check_tendon_parameters(mjm, requested)
+    check_parameters(mjm, requested)
     self.model, self.data, self.tree, self.tape = model, data, tree, tape
     nworld, nv = data.nworld, model.nv
     device = data.qpos.device
@@ -57,8 +59,10 @@ class Workspace:
     self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
     self.limit_enabled = constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
     passive = self.spring_enabled or self.damper_enabled
-    self.gravcomp_enabled = passive and self.gravity_enabled and bool(mjm.body_gravcomp.any())
-    self.fluid_enabled = passive and bool(mjm.opt.density or mjm.opt.viscosity)
+    gravcomp = bool(mjm.body_gravcomp.any()) or "body_gravcomp" in requested
+    self.gravcomp_enabled = passive and self.gravity_enabled and gravcomp
+    fluid = bool(mjm.opt.density or mjm.opt.viscosity) or not FLUID.isdisjoint(requested)
+    self.fluid_enabled = passive and fluid
     self.equality_enabled = constraint and enabled("EQUALITY") and mjm.neq > 0
     self.tendon_limit_enabled = constraint and enabled("LIMIT") and bool(mjm.tendon_limited.any())
     self.tendon_armature_enabled = mjm.ntendon > 0 and (
@@ -94,6 +98,14 @@ class Workspace:
     self.adj_ten_rate = floats(nworld, model.ntendon, NRATE)
     self.actuation = Actuation.empty(mjm, nworld, device)
 
+    def frame_wrench(count: int, *names: str) -> wp.array:
+      rows = nworld if any(name in requested for name in names) else 0
+      return wp.zeros((rows, count), dtype=wp.spatial_vector, device=device)
+
+    self.inertial_wrench = frame_wrench(model.nbody, "body_ipos", "body_iquat")
+    self.geom_wrench = frame_wrench(model.ngeom, "geom_pos", "geom_quat")
+    self.site_wrench = frame_wrench(model.nsite, "site_pos", "site_quat")
+
     self.adj_qpos = floats(nworld, nv)
     self.adj_qvel = floats(nworld, nv)
     self.adj_act = floats(nworld, model.na)
@@ -107,6 +119,13 @@ class Workspace:
       for name in PARAMETERS
     }
     self.actuation.add_gated(self)
+
+  def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:
+    """Where the cotangents of these two parameters, and of the time step, are added."""
+    adj = RowAdjoint()
+    adj.solref, adj.solimp = self.adj[solref], self.adj[solimp]
+    adj.timestep = self.adj["opt.timestep"]
+    return adj
 
   def zero_cotangents(self) -> None:
     """Clears every accumulated cotangent."""

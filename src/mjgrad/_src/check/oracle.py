@@ -28,6 +28,7 @@ from mjgrad._src.check import pipeline
 from mjgrad._src.check.active_set import ActiveSet
 from mjgrad._src.check.active_set import active_set
 from mjgrad._src.check.pipeline import Evaluate
+from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.errors import InvalidInput
 
 SOLVER_TOLERANCE = 1e-26  # on the scaled cost decrease; about the square of the error in qacc
@@ -38,25 +39,7 @@ LS_ITERATIONS = 200
 STATE_CHANNELS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
 
 # Model parameters that MuJoCo reads only where they are positive: at zero they have one side.
-NONNEGATIVE_FIELDS = (
-  "body_mass",
-  "body_inertia",
-  "dof_damping",
-  "dof_armature",
-  "dof_frictionloss",
-  "jnt_stiffness",
-  "actuator_acc0",
-  "geom_friction",
-  "geom_size",
-  "geom_solimp",
-  "geom_solmix",
-  "pair_friction",
-  "pair_solimp",
-  "tendon_stiffness",
-  "tendon_damping",
-  "tendon_armature",
-  "tendon_frictionloss",
-)
+NONNEGATIVE_FIELDS = tuple(name for name, info in PARAMETERS.items() if info.lower == 0.0)
 
 # For bodies whose block of the inertia matrix is diagonal ("simple" bodies, a free ball for one),
 # MuJoCo reads it from `dof_M0`, which the compiler derives from these; it has to follow them.
@@ -231,16 +214,17 @@ class Oracle:
     mjm, mjd = self.mjm, self.mjd
     self.load(point, base.warmstart)
     if channel not in STATE_CHANNELS:
-      field = self.parameter(channel).reshape(-1)
-      value = field[index]
+      value = self.parameter(channel).copy()
+      displaced = value.copy()
+      displaced.reshape(-1)[index] += delta
       dof_M0 = mjm.dof_M0.copy()
-      field[index] = value + delta
+      self._write(channel, displaced)
       try:
         if channel in INERTIA_FIELDS:
           self._follow_inertia()
         evaluate(mjm, mjd)
       finally:
-        field[index] = value
+        self._write(channel, value)
         mjm.dof_M0[:] = dof_M0
       return
     if delta and channel == "qpos":
@@ -262,18 +246,31 @@ class Oracle:
     self.mjm.dof_M0[:] = scratch.dof_M0
 
   def parameter(self, name: str) -> np.ndarray:
-    """The model field with MuJoCo's name, `opt.` included, as a view into the private copy."""
+    """The model field with MuJoCo's name, `opt.` included; an array is a view of the private copy.
+
+    Raises:
+      InvalidInput: there is no such field, or it is not of floating-point numbers.
+    """
     owner = self.mjm
     *path, leaf = name.split(".")
     for part in path:
       owner = getattr(owner, part, None)
     value = getattr(owner, leaf, None)
+    if isinstance(value, float):
+      return np.array(value)
     if not isinstance(value, np.ndarray) or value.dtype != np.float64:
       raise InvalidInput(
         f"'{name}' is not a floating-point array of MjModel. "
         "Use MuJoCo's field names, for example 'body_mass' or 'opt.gravity'."
       )
     return value
+
+  def _write(self, name: str, value: np.ndarray) -> None:
+    """Gives a parameter of the private copy a value."""
+    if value.ndim:
+      self.parameter(name)[:] = value
+    else:
+      setattr(self.mjm.opt, name.removeprefix("opt."), float(value))
 
   def channel_shape(self, channel: str) -> tuple[int, ...]:
     """Shape of the gradient of a channel; "qpos" is in the tangent space."""

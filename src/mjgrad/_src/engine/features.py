@@ -231,41 +231,56 @@ def raise_unsupported(found: list[str]) -> None:
     raise UnsupportedFeature(f"this model has no exact gradient because of\n  {lines}")
 
 
-def check_tendon_parameters(mjm: mujoco.MjModel, names: Container[str]) -> None:
-  """Raises `UnsupportedFeature` where a parameter would switch on a law without a gradient.
+def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
+  """Parameters that would switch on a law without a gradient, with `element: reason` for each."""
+  refused: dict[str, list[str]] = {}
 
-  Args:
-    mjm: the model.
-    names: parameters that are given per call.
-  """
-  refused = {
-    "tendon_armature": (
-      _branching_tendons(mjm) | _wrapping_tendons(mjm),
-      "no armature on a spatial tendon that wraps or lies between branches of the tree",
-    ),
-  }
+  def add(name: str, objtype: mujoco.mjtObj, mask, reason: str) -> None:
+    elements = [f"{element}: {reason}" for element in _names(mjm, objtype, _where(mask))]
+    if elements:
+      refused.setdefault(name, []).extend(elements)
+
+  tendon = _OBJECT.mjOBJ_TENDON
+  branching = _branching_tendons(mjm)
+  add(
+    "tendon_armature",
+    tendon,
+    branching | _wrapping_tendons(mjm),
+    "no armature on a spatial tendon that wraps or lies between branches of the tree",
+  )
+  clamped = (mjm.jnt_actgravcomp != 0) & (mjm.jnt_actfrclimited != 0)
+  reason = "gravity compensation inside an actuator force limit"
+  add("body_gravcomp", _OBJECT.mjOBJ_JOINT, clamped, reason)
   if mjm.opt.integrator == _IMPLICITFAST:
-    branching = _branching_tendons(mjm)
-    refused["tendon_damping"] = (
-      branching,
-      "no damping of a spatial tendon between branches of the tree under implicitfast; use Euler",
-    )
+    reason = "of a spatial tendon between branches of the tree under implicitfast; use Euler"
+    for name in ("tendon_damping", "tendon_dampingpoly"):
+      add(name, tendon, branching, f"no damping {reason}")
     affine = {
       "actuator_gainprm": mjm.actuator_gaintype == int(GAIN_AFFINE),
       "actuator_biasprm": mjm.actuator_biastype == int(BIAS_AFFINE),
     }
     for name, mask in affine.items():
       driven = np.isin(np.arange(mjm.ntendon), mjm.actuator_trnid[_on_tendon(mjm) & mask, 0])
-      refused[name] = (
-        branching & driven,
-        "no velocity feedback through a spatial tendon between branches of the tree under "
-        "implicitfast; use Euler",
-      )
+      reason = "no velocity feedback through a spatial tendon between branches of the tree under"
+      add(name, tendon, branching & driven, f"{reason} implicitfast; use Euler")
+    for name in ("opt.wind", "opt.density", "opt.viscosity"):
+      refused[name] = ["fluid forces under implicitfast; use Euler"]
+  return refused
+
+
+def check_parameters(mjm: mujoco.MjModel, names: Container[str]) -> None:
+  """Raises `UnsupportedFeature` where a parameter would switch on a law without a gradient.
+
+  Args:
+    mjm: the model.
+    names: parameters that are given per call.
+  """
+  refused = refused_parameters(mjm)
   found = [
-    f"parameter {name}, {element}: {reason}"
-    for name, (mask, reason) in refused.items()
+    f"parameter {name}, {element}"
+    for name, elements in refused.items()
     if name in names
-    for element in _names(mjm, _OBJECT.mjOBJ_TENDON, _where(mask))
+    for element in elements
   ]
   if found:
     lines = "\n  ".join(found)

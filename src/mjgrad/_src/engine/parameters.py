@@ -13,6 +13,7 @@ import mujoco_warp as mjw
 import numpy as np
 import warp as wp
 
+from mjgrad._src.engine.features import refused_parameters
 from mjgrad._src.errors import InvalidInput
 
 wp.set_module_options({"enable_backward": False})
@@ -25,19 +26,36 @@ class Parameter:
   Attributes:
     unit: SI unit of its entries
     lower: smallest meaningful value
+    upper: largest meaningful value
+    shape: shape of the MuJoCo field, without a world axis; of a given model
   """
 
   unit: str
   lower: float = -np.inf
+  upper: float = np.inf
+  shape: tuple[int, ...] = ()
 
+
+_SOLREF = Parameter("s, 1 (time constant, damping ratio), or 1/s^2, 1/s (negative, direct form)")
+_SOLIMP = Parameter("1, 1, m or rad, 1, 1 (d_0, d_width, width, midpoint, power)", lower=0.0)
 
 PARAMETERS = {
   "body_mass": Parameter("kg", lower=0.0),
   "body_inertia": Parameter("kg m^2", lower=0.0),
+  "body_gravcomp": Parameter("1"),
   "dof_damping": Parameter("N m s/rad or N s/m", lower=0.0),
+  "dof_dampingpoly": Parameter("N m s^2/rad^2, N m s^3/rad^3, or N s^2/m^2, N s^3/m^3"),
   "dof_armature": Parameter("kg m^2 or kg", lower=0.0),
   "dof_frictionloss": Parameter("N m or N", lower=0.0),
+  "dof_solref": _SOLREF,
+  "dof_solimp": _SOLIMP,
   "jnt_stiffness": Parameter("N m/rad or N/m"),
+  "jnt_stiffnesspoly": Parameter("N m/rad^2, N m/rad^3, or N/m^2, N/m^3"),
+  "jnt_range": Parameter("rad or m"),
+  "jnt_margin": Parameter("rad or m"),
+  "jnt_solref": _SOLREF,
+  "jnt_solimp": _SOLIMP,
+  "qpos_spring": Parameter("rad, m, or unit quaternion"),
   "actuator_gainprm": Parameter("see the MuJoCo documentation of the actuator's gain type"),
   "actuator_biasprm": Parameter("see the MuJoCo documentation of the actuator's bias type"),
   "actuator_dynprm": Parameter("see the MuJoCo documentation of the actuator's dynamics type"),
@@ -50,35 +68,61 @@ PARAMETERS = {
   "jnt_actfrcrange": Parameter("N or N m"),
   "geom_friction": Parameter("1, m, m (slide, spin, roll)", lower=0.0),
   "geom_size": Parameter("m", lower=0.0),
-  "geom_solref": Parameter("s, 1; in direct form -1/s^2, -1/s"),
-  "geom_solimp": Parameter("1, 1, m, 1, 1 (dmin, dmax, width, midpoint, power)", lower=0.0),
+  "geom_solref": _SOLREF,
+  "geom_solimp": _SOLIMP,
   "geom_solmix": Parameter("1", lower=0.0),
   "geom_margin": Parameter("m"),
   "pair_friction": Parameter("1, 1, m, m, m", lower=0.0),
-  "pair_solref": Parameter("s, 1; in direct form -1/s^2, -1/s"),
-  "pair_solreffriction": Parameter("s, 1; in direct form -1/s^2, -1/s"),
-  "pair_solimp": Parameter("1, 1, m, 1, 1 (dmin, dmax, width, midpoint, power)", lower=0.0),
+  "pair_solref": _SOLREF,
+  "pair_solreffriction": _SOLREF,
+  "pair_solimp": _SOLIMP,
   "pair_margin": Parameter("m"),
   "tendon_stiffness": Parameter("N/m (N m/rad for a fixed tendon of hinges)"),
+  "tendon_stiffnesspoly": Parameter("N/m^2, N/m^3"),
   "tendon_damping": Parameter("N s/m", lower=0.0),
+  "tendon_dampingpoly": Parameter("N s^2/m^2, N s^3/m^3"),
   "tendon_armature": Parameter("kg", lower=0.0),
   "tendon_frictionloss": Parameter("N", lower=0.0),
   "tendon_lengthspring": Parameter("m"),
+  "tendon_length0": Parameter("m"),
   "tendon_range": Parameter("m"),
+  "tendon_margin": Parameter("m"),
+  "tendon_solref_lim": _SOLREF,
+  "tendon_solimp_lim": _SOLIMP,
+  "tendon_solref_fri": _SOLREF,
+  "tendon_solimp_fri": _SOLIMP,
+  "eq_data": Parameter("see the MuJoCo documentation of the equality's type"),
+  "eq_solref": _SOLREF,
+  "eq_solimp": _SOLIMP,
+  "opt.timestep": Parameter("s", lower=0.0),
   "opt.gravity": Parameter("m/s^2"),
+  "opt.wind": Parameter("m/s"),
+  "opt.density": Parameter("kg/m^3", lower=0.0),
+  "opt.viscosity": Parameter("Pa s", lower=0.0),
+  "opt.impratio": Parameter("1", lower=0.0),
 }
 
+ENGINE_FIELD = {"opt.impratio": "opt.impratio_invsqrt"}
+"""The engine's field, for parameters that it stores in another form."""
 
-def parameters(mjm: mujoco.MjModel) -> dict[str, tuple[tuple[int, ...], Parameter]]:
-  """Differentiable parameters of a model.
+
+def parameters(sim) -> dict[str, Parameter]:
+  """The differentiable parameters of a simulator's model.
 
   Args:
-    mjm: the model.
+    sim: the `Simulator`.
 
   Returns:
-    For each MuJoCo field name, its shape without a world axis, and its unit and lower bound.
+    For each MuJoCo field name, its unit, bounds and shape. Left out are fields without entries and
+    those that have no gradient in this model.
   """
-  return {name: (host_value(mjm, name).shape, info) for name, info in PARAMETERS.items()}
+  mjm = sim.mjm
+  refused = refused_parameters(mjm)
+  return {
+    name: dataclasses.replace(info, shape=host_value(mjm, name).shape)
+    for name, info in PARAMETERS.items()
+    if name not in refused and host_value(mjm, name).size
+  }
 
 
 def host_value(mjm: mujoco.MjModel, name: str) -> np.ndarray:
@@ -115,7 +159,19 @@ def is_per_world(mjm: mujoco.MjModel, nworld: int, name: str, shape: tuple[int, 
 
 def field_array(model: mjw.Model, name: str) -> wp.array:
   """The engine's array of a parameter, leading axis 1 or nworld."""
+  name = ENGINE_FIELD.get(name, name)
   return getattr(model.opt, name[4:]) if name.startswith("opt.") else getattr(model, name)
+
+
+FOLLOWERS = {
+  "body_mass": ("body_subtreemass",),
+  "geom_size": ("geom_rbound", "geom_aabb"),
+  "opt.impratio": ("opt.impratio_invsqrt",),
+}
+"""The engine's fields that are computed from a parameter."""
+
+FLUID = frozenset(("opt.wind", "opt.density", "opt.viscosity"))
+"""Parameters that switch fluid forces on."""
 
 
 def zeros_like_field(field: wp.array, rows: int) -> wp.array:
@@ -137,21 +193,21 @@ def with_buffers(
     The variant of the model, and the buffers by name, each with leading axis 1 or nworld.
   """
   fields = dict(requested)
-  if "body_mass" in requested:
-    fields["body_subtreemass"] = requested["body_mass"]
-  if "geom_size" in requested:
-    fields["geom_rbound"] = requested["geom_size"]
-    fields["geom_aabb"] = requested["geom_size"]
+  for name, followers in FOLLOWERS.items():
+    if name in requested:
+      fields |= dict.fromkeys(followers, requested[name])
   buffers = {}
   for name, per_world in fields.items():
     source = field_array(model, name).numpy()
     rows = nworld if per_world else 1
     value = np.ascontiguousarray(np.broadcast_to(source[:1], (rows, *source.shape[1:])))
     buffers[name] = wp.array(value, dtype=field_array(model, name).dtype, device=model.qpos0.device)
-  option = {name[4:]: a for name, a in buffers.items() if name.startswith("opt.")}
-  model_fields = {name: a for name, a in buffers.items() if not name.startswith("opt.")}
-  opt = dataclasses.replace(model.opt, **option) if option else model.opt
-  return dataclasses.replace(model, opt=opt, **model_fields), buffers
+  read = {name: array for name, array in buffers.items() if name not in ENGINE_FIELD}
+  option = {name[4:]: a for name, a in read.items() if name.startswith("opt.")}
+  model_fields = {name: a for name, a in read.items() if not name.startswith("opt.")}
+  opt = dataclasses.replace(model.opt, **option)
+  has_fluid = model.has_fluid or not FLUID.isdisjoint(requested)
+  return dataclasses.replace(model, opt=opt, has_fluid=has_fluid, **model_fields), buffers
 
 
 @wp.kernel
@@ -196,6 +252,17 @@ def _bounds(
     geom_aabb_out[row, geomid, 1] = size
 
 
+@wp.kernel
+def _inverse_square_root(
+  # In:
+  impratio: wp.array[float],
+  # Out:
+  impratio_invsqrt_out: wp.array[float],
+):
+  row = wp.tid()
+  impratio_invsqrt_out[row] = 1.0 / wp.sqrt(wp.max(impratio[row], wp.static(mujoco.mjMINVAL)))
+
+
 def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:
   """Recomputes the fields that follow a parameter in `buffers`."""
   if "body_mass" in buffers:
@@ -213,4 +280,12 @@ def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:
       dim=size.shape,
       inputs=[model.geom_type, size],
       outputs=[buffers["geom_rbound"], buffers["geom_aabb"]],
+    )
+  if "opt.impratio" in buffers:
+    impratio = buffers["opt.impratio"]
+    wp.launch(
+      _inverse_square_root,
+      dim=impratio.shape,
+      inputs=[impratio],
+      outputs=[buffers["opt.impratio_invsqrt"]],
     )

@@ -5,12 +5,15 @@ With R the rotation of exp(h w') and J_r the right Jacobian (integrators/manifol
     delta q' = R^T delta q + h J_r(h w') delta w'          rotations
     delta q' = delta q + h delta v'                        everything else
 
+and a displacement delta h of the time step moves q' by delta h times the coefficients of h at v'.
+
 Source: MuJoCo documentation, Computation, "Numerical integration" (semi-implicit Euler).
 """
 
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.integrators.manifold import exp_jacobian_transpose
 from mjgrad._src.integrators.manifold import rotate_by_exp
 
@@ -32,13 +35,16 @@ def _position_vjp(
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_qvel_out: wp.array2d[float],
+  adj_timestep_out: wp.array[float],
 ):
   worldid, jntid = wp.tid()
   h = opt_timestep[worldid % opt_timestep.shape[0]]
   dofadr = jnt_dofadr[jntid]
   jnttype = jnt_type[jntid]
+  adj_h = float(0.0)
   if jnttype == FREE:
     for i in range(3):
+      adj_h += adj_qpos_out[worldid, dofadr + i] * tape_qvel[step[0] + 1, worldid, dofadr + i]
       adj_qvel_out[worldid, dofadr + i] += h * adj_qpos_out[worldid, dofadr + i]
     dofadr += 3
   if jnttype == FREE or jnttype == BALL:
@@ -52,8 +58,11 @@ def _position_vjp(
     for i in range(3):
       adj_qpos_out[worldid, dofadr + i] = adj_rotation[i]
       adj_qvel_out[worldid, dofadr + i] += h * adj_velocity[i]
+      adj_h += adj_velocity[i] * tape_qvel[step[0] + 1, worldid, dofadr + i]
   else:
     adj_qvel_out[worldid, dofadr] += h * adj_qpos_out[worldid, dofadr]
+    adj_h += adj_qpos_out[worldid, dofadr] * tape_qvel[step[0] + 1, worldid, dofadr]
+  accumulate_option(adj_timestep_out, worldid, adj_h)
 
 
 def vjp(work) -> None:
@@ -70,5 +79,6 @@ def vjp(work) -> None:
       work.tape.qvel,
       work.adj_qpos,
       work.adj_qvel,
+      work.adj["opt.timestep"],
     ],
   )

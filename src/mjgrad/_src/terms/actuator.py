@@ -18,6 +18,7 @@ Source: MuJoCo documentation, Computation, "Actuation model" and "Numerical inte
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import transmission_joint
@@ -100,6 +101,7 @@ def _actuator_vjp(
   adj_actuator_ctrlrange_out: wp.array2d[wp.vec2],
   adj_actuator_acc0_out: wp.array2d[float],
   adj_actuator_lengthrange_out: wp.array2d[wp.vec2],
+  adj_timestep_out: wp.array[float],
   # Out:
   slope_product_out: wp.array2d[float],
   adj_length_out: wp.array2d[float],
@@ -187,6 +189,7 @@ def _actuator_vjp(
     adj_rate_out[worldid, actid, ACC] = adj_product * rate_mu
     adj_rate_out[worldid, actid, DELTA] = adj_product * rate_mu
     slope_product_out[worldid, actid] = adj_product * product
+    accumulate_option(adj_timestep_out, worldid, -product * slope[worldid, actid])
 
     weight = -h * product * slope_free[worldid, actid]
     (
@@ -234,7 +237,9 @@ def _actuator_vjp(
       grad_next += grad_x
     else:
       grad_act = grad_x
-    adj_u, adj_act, adj_dynprm, _type, adj_actrange, _limited, _timestep = wp.grad(next_activation)(
+    adj_u, adj_act, adj_dynprm, _type, adj_actrange, _limited, adj_timestep = wp.grad(
+      next_activation
+    )(
       ctrl[worldid, actid] - period[worldid, actid] * taken[0],
       act_in[worldid, adr],
       actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
@@ -248,6 +253,7 @@ def _actuator_vjp(
     grad_period -= taken[0] * grad_u
     accumulate(adj_actuator_dynprm_out, worldid, actid, grad_next * adj_dynprm)
     accumulate(adj_actuator_actrange_out, worldid, actid, grad_next * adj_actrange)
+    accumulate_option(adj_timestep_out, worldid, grad_next * adj_timestep)
   if ctrladr >= 0:
     if ctrl_free[worldid, actid] != 0.0:
       wp.atomic_add(adj_ctrl_out, worldid, ctrladr, grad_u)
@@ -334,6 +340,7 @@ def vjp(work) -> None:
       work.adj["actuator_ctrlrange"],
       work.adj["actuator_acc0"],
       work.adj["actuator_lengthrange"],
+      work.adj["opt.timestep"],
     ],
     outputs=[act.slope_product, act.adj_length, act.adj_rate, act.adj_period],
   )

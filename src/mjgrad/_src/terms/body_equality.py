@@ -21,6 +21,9 @@ Source: MuJoCo documentation, XML reference, "equality/connect", "equality/weld"
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import RowAdjoint
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
@@ -165,6 +168,9 @@ def _body_equality_vjp(
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
+  adj_eq_data_out: wp.array2d[vec12],
+  adj_row_out: RowAdjoint,
 ):
   worldid, adr = wp.tid()
   eqid = body_equality[adr]
@@ -174,7 +180,10 @@ def _body_equality_vjp(
   data = eq_data[worldid % eq_data.shape[0], eqid]
   body1 = eq_obj1id[eqid]
   body2 = eq_obj2id[eqid]
-  if eq_objtype[eqid] == SITE:
+  on_sites = eq_objtype[eqid] == SITE
+  site1 = int(0)
+  site2 = int(0)
+  if on_sites:
     site1 = body1
     site2 = body2
     body1 = site_bodyid[site1]
@@ -225,6 +234,7 @@ def _body_equality_vjp(
   lam = frame1.lam - frame2.lam
   adj1 = FrameAdjoint()
   adj2 = FrameAdjoint()
+  adj_data = vec12()
   if weld:
     w1 = wp.spatial_top(frame1.v)
     w2 = wp.spatial_top(frame2.v)
@@ -239,11 +249,11 @@ def _body_equality_vjp(
       adj_w2,
       adj_angular_acc,
       adj_angular_lam,
-      _scale,
-      _solref,
-      _solimp,
+      adj_scale,
+      adj_solref,
+      adj_solimp,
       _invweights,
-      _timestep,
+      adj_timestep,
       _flags,
     ) = wp.grad(weld_term)(
       x,
@@ -263,6 +273,11 @@ def _body_equality_vjp(
       timestep,
       opt_disableflags,
     )
+    adj_data[10] = adj_scale
+    if not on_sites:
+      adj_relative = mul_quat(conjugate(xquat_in[worldid, body1]), adj_q1)
+      for i in range(4):
+        adj_data[i + 6] = adj_relative[i]
     adj1.rot = quat_torque(q1, adj_q1)
     adj2.rot = quat_torque(q2, adj_q2)
     adj1.rot_vel = adj_w1
@@ -272,8 +287,8 @@ def _body_equality_vjp(
     adj1.rot_lam = adj_angular_lam
     adj2.rot_lam = -adj_angular_lam
   else:
-    adj_x, adj_vel, adj_acc, adj_lam, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
-      point_weld_term
+    adj_x, adj_vel, adj_acc, adj_lam, adj_solref, adj_solimp, _weight, adj_timestep, _flags = (
+      wp.grad(point_weld_term)
     )(x, vel, acc, lam, solref, solimp, invweight[0], timestep, opt_disableflags)
   adj1.pos = adj_x
   adj2.pos = -adj_x
@@ -283,8 +298,20 @@ def _body_equality_vjp(
   adj2.acc = -adj_acc
   adj1.lam = adj_lam
   adj2.lam = -adj_lam
-  add_frame(worldid, body1, frame1, adj1, wrench_out)
-  add_frame(worldid, body2, frame2, adj2, wrench_out)
+  pose1 = add_frame(worldid, body1, frame1, adj1, wrench_out)
+  pose2 = add_frame(worldid, body2, frame2, adj2, wrench_out)
+
+  accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
+  if on_sites:
+    accumulate(site_wrench_out, worldid, site1, pose1)
+    accumulate(site_wrench_out, worldid, site2, pose2)
+  else:
+    adj_anchor1 = wp.transpose(xmat_in[worldid, body1]) @ wp.spatial_bottom(pose1)
+    adj_anchor2 = wp.transpose(xmat_in[worldid, body2]) @ wp.spatial_bottom(pose2)
+    for i in range(3):
+      adj_data[i] += wp.where(weld, adj_anchor2[i], adj_anchor1[i])
+      adj_data[i + 3] += wp.where(weld, adj_anchor1[i], adj_anchor2[i])
+  accumulate(adj_eq_data_out, worldid, eqid, adj_data)
 
 
 def vjp(work) -> None:
@@ -321,5 +348,8 @@ def vjp(work) -> None:
       work.tree.body_lastdof,
       work.twist,
       work.wrench,
+      work.site_wrench,
+      work.adj["eq_data"],
+      work.row_adjoint("eq_solref", "eq_solimp"),
     ],
   )

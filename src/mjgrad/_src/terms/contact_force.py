@@ -160,6 +160,8 @@ class MaterialAdjoint:
   solref: wp.vec2
   solreffriction: wp.vec2
   solimp: vec5
+  impratio_invsqrt: wp.float32
+  timestep: wp.float32
 
 
 @wp.func
@@ -262,8 +264,8 @@ def contact_material_vjp(
       adj_solreffriction,
       adj_solimp,
       _w,
-      _i,
-      _t,
+      adj_impratio_invsqrt,
+      adj_timestep,
       _f,
       _c,
       _m,
@@ -288,6 +290,8 @@ def contact_material_vjp(
     adj.solref = adj_solref
     adj.solreffriction = adj_solreffriction
     adj.solimp = adj_solimp
+    adj.impratio_invsqrt = adj_impratio_invsqrt
+    adj.timestep = adj_timestep
   else:
     (
       adj_r,
@@ -299,8 +303,8 @@ def contact_material_vjp(
       adj_solreffriction,
       adj_solimp,
       _w,
-      _i,
-      _t,
+      adj_impratio_invsqrt,
+      adj_timestep,
       _f,
       _c,
       _m,
@@ -325,4 +329,6 @@ def contact_material_vjp(
     adj.solref = adj_solref
     adj.solreffriction = adj_solreffriction
     adj.solimp = adj_solimp
+    adj.impratio_invsqrt = adj_impratio_invsqrt
+    adj.timestep = adj_timestep
   return adj

@@ -1,5 +1,7 @@
 """Contact parameters: friction, solref, solimp and margin, of geoms or of an explicit pair.
 
+`impratio` and the time step, which the law of every contact reads too, are among them.
+
 An explicit pair brings its own. Otherwise the two geoms are mixed. The geom with the higher
 priority decides alone; at equal priority, with m = solmix_1 / (solmix_1 + solmix_2),
 
@@ -20,6 +22,7 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.contact import contact_mode
 from mjgrad._src.terms.contact import in_frame
@@ -42,6 +45,8 @@ PARAMETERS = (
   "pair_solreffriction",
   "pair_solimp",
   "pair_margin",
+  "opt.timestep",
+  "opt.impratio",
 )
 
 MINMU = wp.constant(1e-5)
@@ -144,6 +149,8 @@ def _contact_material_vjp(
   adj_pair_solreffriction_out: wp.array2d[wp.vec2],
   adj_pair_solimp_out: wp.array2d[vec5],
   adj_pair_margin_out: wp.array2d[float],
+  adj_timestep_out: wp.array[float],
+  adj_impratio_out: wp.array[float],
 ):
   conid = wp.tid()
   if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
@@ -194,6 +201,10 @@ def _contact_material_vjp(
     condim,
     mode,
   )
+
+  accumulate_option(adj_timestep_out, worldid, adj.timestep)
+  slope = -0.5 * impratio_invsqrt * impratio_invsqrt * impratio_invsqrt
+  accumulate_option(adj_impratio_out, worldid, slope * adj.impratio_invsqrt)
 
   pairid = _pair_of(g1, g2, ngeom, nxn_pairid)
   if pairid >= 0:

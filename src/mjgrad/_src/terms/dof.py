@@ -14,6 +14,10 @@ Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integrat
 
 import warp as wp
 
+from mjgrad._src.accumulate import RowAdjoint
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
+from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.impedance import damping as reference_damping
@@ -81,6 +85,8 @@ def _damping_vjp(
   # Adjoint out (+=):
   adj_qvel_out: wp.array2d[float],
   adj_dof_damping_out: wp.array2d[float],
+  adj_dof_dampingpoly_out: wp.array2d[wp.vec2],
+  adj_timestep_out: wp.array[float],
 ):
   worldid, dofid = wp.tid()
   damping, poly = dof_damping_total(
@@ -100,12 +106,14 @@ def _damping_vjp(
   if implicit:
     h = opt_timestep[worldid % opt_timestep.shape[0]]
   a_d = qacc_in[worldid, dofid] + delta_in[worldid, dofid]
-  adj_v, _lam, _mu, _a_d, adj_damping, _poly, _h = wp.grad(damping_term)(
+  adj_v, _lam, _mu, _a_d, adj_damping, adj_poly, adj_h = wp.grad(damping_term)(
     qvel_in[worldid, dofid], lam_in[worldid, dofid], mu_in[worldid, dofid], a_d, damping, poly, h
   )
   adj_qvel_out[worldid, dofid] += adj_v
-  if adj_dof_damping_out.shape[0] > 0:
-    wp.atomic_add(adj_dof_damping_out, worldid % adj_dof_damping_out.shape[0], dofid, adj_damping)
+  accumulate(adj_dof_damping_out, worldid, dofid, adj_damping)
+  accumulate(adj_dof_dampingpoly_out, worldid, dofid, adj_poly)
+  if implicit:
+    accumulate_option(adj_timestep_out, worldid, adj_h)
 
 
 @wp.kernel
@@ -122,7 +130,7 @@ def _armature_vjp(
   worldid, dofid = wp.tid()
   grad = lam_in[worldid, dofid] * qacc_in[worldid, dofid]
   grad += mu_in[worldid, dofid] * delta_in[worldid, dofid]
-  wp.atomic_add(adj_dof_armature_out, worldid % adj_dof_armature_out.shape[0], dofid, grad)
+  accumulate(adj_dof_armature_out, worldid, dofid, grad)
 
 
 @wp.kernel
@@ -142,12 +150,13 @@ def _friction_loss_vjp(
   # Adjoint out (+=):
   adj_qvel_out: wp.array2d[float],
   adj_dof_frictionloss_out: wp.array2d[float],
+  adj_row_out: RowAdjoint,
 ):
   worldid, dofid = wp.tid()
   frictionloss = dof_frictionloss[worldid % dof_frictionloss.shape[0], dofid]
   if frictionloss <= 0.0:
     return
-  adj_v, _a, _lam, adj_loss, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+  adj_v, _a, _lam, adj_loss, adj_solref, adj_solimp, _invweight, adj_timestep, _flags = wp.grad(
     friction_loss_term
   )(
     qvel_in[worldid, dofid],
@@ -161,10 +170,8 @@ def _friction_loss_vjp(
     opt_disableflags,
   )
   adj_qvel_out[worldid, dofid] += adj_v
-  if adj_dof_frictionloss_out.shape[0] > 0:
-    wp.atomic_add(
-      adj_dof_frictionloss_out, worldid % adj_dof_frictionloss_out.shape[0], dofid, adj_loss
-    )
+  accumulate(adj_dof_frictionloss_out, worldid, dofid, adj_loss)
+  accumulate_row(adj_row_out, worldid, dofid, adj_solref, adj_solimp, adj_timestep)
 
 
 def vjp(work) -> None:
@@ -193,6 +200,8 @@ def vjp(work) -> None:
         work.delta,
         work.adj_qvel,
         work.adj["dof_damping"],
+        work.adj["dof_dampingpoly"],
+        work.adj["opt.timestep"],
       ],
     )
   if work.adj["dof_armature"].shape[0] > 0:
@@ -217,5 +226,6 @@ def vjp(work) -> None:
         work.lam,
         work.adj_qvel,
         work.adj["dof_frictionloss"],
+        work.row_adjoint("dof_solref", "dof_solimp"),
       ],
     )

@@ -15,6 +15,8 @@ ellipsoid model; Andersen, Pesavento and Wang 2005 for the drag and lift of elli
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.tree.attach import FrameAdjoint
 from mjgrad._src.tree.attach import add_frame
 from mjgrad._src.tree.attach import frame_state
@@ -176,6 +178,9 @@ def _fluid_vjp(
   adj_body_mass_out: wp.array2d[float],
   adj_body_inertia_out: wp.array2d[wp.vec3],
   adj_geom_size_out: wp.array2d[wp.vec3],
+  adj_wind_out: wp.array[wp.vec3],
+  adj_density_out: wp.array[float],
+  adj_viscosity_out: wp.array[float],
 ):
   worldid, bodyid = wp.tid()
   mass = body_mass[worldid % body_mass.shape[0], bodyid]
@@ -208,8 +213,8 @@ def _fluid_vjp(
       coef = FluidCoefficients()
       for i in range(12):
         coef[i] = geom_fluid[geomid, i]
-      adj_u, adj_w, adj_u_lam, adj_w_lam, adj_size, _type, _coef, _rho, _beta = wp.grad(
-        ellipsoid_term
+      adj_u, adj_w, adj_u_lam, adj_w_lam, adj_size, _type, _coef, adj_density, adj_viscosity = (
+        wp.grad(ellipsoid_term)
       )(
         to_local @ relative,
         to_local @ w,
@@ -221,11 +226,10 @@ def _fluid_vjp(
         density,
         viscosity,
       )
-      if adj_geom_size_out.shape[0] > 0:
-        wp.atomic_add(adj_geom_size_out, worldid % adj_geom_size_out.shape[0], geomid, adj_size)
+      accumulate(adj_geom_size_out, worldid, geomid, adj_size)
     else:
-      adj_u, adj_w, adj_u_lam, adj_w_lam, adj_mass, adj_inertia, _density, _viscosity = wp.grad(
-        box_term
+      adj_u, adj_w, adj_u_lam, adj_w_lam, adj_mass, adj_inertia, adj_density, adj_viscosity = (
+        wp.grad(box_term)
       )(
         to_local @ relative,
         to_local @ w,
@@ -236,12 +240,12 @@ def _fluid_vjp(
         density,
         viscosity,
       )
-      if adj_body_mass_out.shape[0] > 0:
-        wp.atomic_add(adj_body_mass_out, worldid % adj_body_mass_out.shape[0], bodyid, adj_mass)
-      if adj_body_inertia_out.shape[0] > 0:
-        inertia_row = worldid % adj_body_inertia_out.shape[0]
-        wp.atomic_add(adj_body_inertia_out, inertia_row, bodyid, adj_inertia)
+      accumulate(adj_body_mass_out, worldid, bodyid, adj_mass)
+      accumulate(adj_body_inertia_out, worldid, bodyid, adj_inertia)
 
+    accumulate_option(adj_wind_out, worldid, -(rot @ adj_u))
+    accumulate_option(adj_density_out, worldid, adj_density)
+    accumulate_option(adj_viscosity_out, worldid, adj_viscosity)
     adj = FrameAdjoint()
     adj.vel = rot @ adj_u
     adj.lam = rot @ adj_u_lam
@@ -284,5 +288,8 @@ def vjp(work) -> None:
       work.adj["body_mass"],
       work.adj["body_inertia"],
       work.adj["geom_size"],
+      work.adj["opt.wind"],
+      work.adj["opt.density"],
+      work.adj["opt.viscosity"],
     ],
   )

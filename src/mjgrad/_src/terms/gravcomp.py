@@ -7,6 +7,8 @@ Source: MuJoCo documentation, XML reference, "body/gravcomp"; Computation, "Pass
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.tree.attach import FrameAdjoint
 from mjgrad._src.tree.attach import add_frame
 from mjgrad._src.tree.attach import frame_state
@@ -31,10 +33,11 @@ def _gravcomp_vjp(
   wrench_out: wp.array3d[wp.spatial_vector],
   adj_gravity_out: wp.array[wp.vec3],
   adj_body_mass_out: wp.array2d[float],
+  adj_body_gravcomp_out: wp.array2d[float],
 ):
   worldid, bodyid = wp.tid()
   gravcomp = body_gravcomp[worldid % body_gravcomp.shape[0], bodyid]
-  if gravcomp == 0.0:
+  if gravcomp == 0.0 and adj_body_gravcomp_out.shape[0] == 0:
     return
   gravity = opt_gravity[worldid % opt_gravity.shape[0]]
   mass = body_mass[worldid % body_mass.shape[0], bodyid]
@@ -43,12 +46,10 @@ def _gravcomp_vjp(
   adj = FrameAdjoint()
   adj.lam = gravcomp * mass * gravity
   add_frame(worldid, bodyid, frame, adj, wrench_out)
-  if adj_gravity_out.shape[0] > 0:
-    row = worldid % adj_gravity_out.shape[0]
-    wp.atomic_add(adj_gravity_out, row, gravcomp * mass * frame.lam)
-  if adj_body_mass_out.shape[0] > 0:
-    row = worldid % adj_body_mass_out.shape[0]
-    wp.atomic_add(adj_body_mass_out, row, bodyid, gravcomp * wp.dot(gravity, frame.lam))
+  accumulate_option(adj_gravity_out, worldid, gravcomp * mass * frame.lam)
+  force = wp.dot(gravity, frame.lam)
+  accumulate(adj_body_mass_out, worldid, bodyid, gravcomp * force)
+  accumulate(adj_body_gravcomp_out, worldid, bodyid, mass * force)
 
 
 def vjp(work) -> None:
@@ -71,5 +72,6 @@ def vjp(work) -> None:
       work.wrench,
       work.adj["opt.gravity"],
       work.adj["body_mass"],
+      work.adj["body_gravcomp"],
     ],
   )

@@ -35,7 +35,7 @@ def impedance(solimp: vec5, r: float) -> wp.float32:
   x = wp.abs(r) / wp.max(MINVAL, solimp[2])
 
   value = dmax
-  if dmin == dmax or solimp[2] <= MINVAL:
+  if solimp[2] <= MINVAL:
     value = 0.5 * (dmin + dmax)
   elif x < 1.0:
     y = x

@@ -29,6 +29,8 @@ DESIGN section 2; docs/derivation.md, "Inertia".
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import inert_vec
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.spatial import cross_force
@@ -90,10 +92,8 @@ def _inertia_vjp(
   )
   wrench_out[worldid, POSE, bodyid] = wp.spatial_vector()
 
-  if gravity_enabled and adj_gravity_out.shape[0] > 0:
-    wp.atomic_add(
-      adj_gravity_out, worldid % adj_gravity_out.shape[0], -wp.spatial_bottom(inertia_lam)
-    )
+  if gravity_enabled:
+    accumulate_option(adj_gravity_out, worldid, -wp.spatial_bottom(inertia_lam))
 
   offset = xipos_in[worldid, bodyid] - subtree_com_in[worldid, body_rootid[bodyid]]
   if adj_body_mass_out.shape[0] > 0:
@@ -101,7 +101,7 @@ def _inertia_vjp(
     grad = wp.dot(lam_com, velocity_at(acc, offset))
     grad -= wp.dot(wp.cross(wp.spatial_top(v), lam_com), velocity_at(v, offset))
     grad += wp.dot(velocity_at(mu, offset), velocity_at(delta, offset))
-    wp.atomic_add(adj_body_mass_out, worldid % adj_body_mass_out.shape[0], bodyid, grad)
+    accumulate(adj_body_mass_out, worldid, bodyid, grad)
 
   if adj_body_inertia_out.shape[0] > 0:
     to_body = wp.transpose(ximat_in[worldid, bodyid])
@@ -110,9 +110,7 @@ def _inertia_vjp(
     grad_inertia = wp.cw_mul(lam_rot, to_body @ wp.spatial_top(acc))
     grad_inertia -= wp.cw_mul(wp.cross(v_rot, lam_rot), v_rot)
     grad_inertia += wp.cw_mul(to_body @ wp.spatial_top(mu), to_body @ wp.spatial_top(delta))
-    wp.atomic_add(
-      adj_body_inertia_out, worldid % adj_body_inertia_out.shape[0], bodyid, grad_inertia
-    )
+    accumulate(adj_body_inertia_out, worldid, bodyid, grad_inertia)
 
 
 def vjp(work) -> None:

@@ -11,6 +11,9 @@ Source: MuJoCo documentation, XML reference, "equality/joint"; Computation, "Con
 
 import warp as wp
 
+from mjgrad._src.accumulate import RowAdjoint
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
 from mjgrad._src.terms.impedance import damping
@@ -100,6 +103,8 @@ def _joint_equality_vjp(
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_qvel_out: wp.array2d[float],
+  adj_eq_data_out: wp.array2d[vec12],
+  adj_row_out: RowAdjoint,
 ):
   worldid, adr = wp.tid()
   eqid = eq_jnt_adr[adr]
@@ -132,9 +137,17 @@ def _joint_equality_vjp(
     )
     invweight += dof_invweight0[weight_row, dof2]
 
-  adj1, adj2, _data, _coupled, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
-    joint_equality_term
-  )(
+  (
+    adj1,
+    adj2,
+    adj_data,
+    _coupled,
+    adj_solref,
+    adj_solimp,
+    _invweight,
+    adj_timestep,
+    _flags,
+  ) = wp.grad(joint_equality_term)(
     joint1,
     joint2,
     eq_data[worldid % eq_data.shape[0], eqid],
@@ -150,6 +163,8 @@ def _joint_equality_vjp(
   if coupled:
     wp.atomic_add(adj_qpos_out, worldid, dof2, adj2[0])
     wp.atomic_add(adj_qvel_out, worldid, dof2, adj2[1])
+  accumulate(adj_eq_data_out, worldid, eqid, adj_data)
+  accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
 
 
 def vjp(work) -> None:
@@ -180,5 +195,7 @@ def vjp(work) -> None:
       work.lam,
       work.adj_qpos,
       work.adj_qvel,
+      work.adj["eq_data"],
+      work.row_adjoint("eq_solref", "eq_solimp"),
     ],
   )

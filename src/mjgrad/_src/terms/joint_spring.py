@@ -11,8 +11,10 @@ Source: MuJoCo documentation, Computation, "Passive forces"; Modeling, "stiffnes
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import quat_sub
 from mjgrad._src.integrators.manifold import log_jacobian_transpose
+from mjgrad._src.integrators.manifold import to_ambient
 
 wp.set_module_options({"enable_backward": False})
 
@@ -61,11 +63,13 @@ def _spring_vjp(
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_jnt_stiffness_out: wp.array2d[float],
+  adj_jnt_stiffnesspoly_out: wp.array2d[wp.vec2],
+  adj_qpos_spring_out: wp.array2d[float],
 ):
   worldid, jntid = wp.tid()
   stiffness = jnt_stiffness[worldid % jnt_stiffness.shape[0], jntid]
   poly = jnt_stiffnesspoly[worldid % jnt_stiffnesspoly.shape[0], jntid]
-  requested = adj_jnt_stiffness_out.shape[0] > 0
+  requested = adj_jnt_stiffness_out.shape[0] > 0 or adj_jnt_stiffnesspoly_out.shape[0] > 0
   if stiffness == 0.0 and poly[0] == 0.0 and poly[1] == 0.0 and not requested:
     return
   spring_row = worldid % qpos_spring.shape[0]
@@ -73,41 +77,50 @@ def _spring_vjp(
   dofadr = jnt_dofadr[jntid]
   jnttype = jnt_type[jntid]
   grad_stiffness = float(0.0)
+  grad_poly = wp.vec2()
 
   if jnttype == FREE or jnttype == BALL:
     if jnttype == FREE:
       x = _vec3(qpos_in, worldid, qposadr) - _vec3(qpos_spring, spring_row, qposadr)
-      adj_x, _lam_3d, adj_k, _poly = wp.grad(spring_term_3d)(
+      adj_x, _lam_3d, adj_k, adj_poly = wp.grad(spring_term_3d)(
         x, _vec3(lam_in, worldid, dofadr), stiffness, poly
       )
       for i in range(3):
         adj_qpos_out[worldid, dofadr + i] += adj_x[i]
+        accumulate(adj_qpos_spring_out, worldid, qposadr + i, -adj_x[i])
       grad_stiffness += adj_k
+      grad_poly += adj_poly
       qposadr += 3
       dofadr += 3
     rotation = wp.normalize(_quat(qpos_in, worldid, qposadr))
-    x = quat_sub(rotation, _quat(qpos_spring, spring_row, qposadr))
-    adj_x, _lam_3d, adj_k, _poly = wp.grad(spring_term_3d)(
+    reference = _quat(qpos_spring, spring_row, qposadr)
+    x = quat_sub(rotation, reference)
+    adj_x, _lam_3d, adj_k, adj_poly = wp.grad(spring_term_3d)(
       x, _vec3(lam_in, worldid, dofadr), stiffness, poly
     )
     adj_tangent = log_jacobian_transpose(x, adj_x)
     for i in range(3):
       adj_qpos_out[worldid, dofadr + i] += adj_tangent[i]
+    # log(s^-1 q) has the differential -J_l^-1 in the tangent of s, J_l^-1(x) = J_r^-1(-x)
+    adj_reference = to_ambient(reference, -log_jacobian_transpose(-x, adj_x))
+    for i in range(4):
+      accumulate(adj_qpos_spring_out, worldid, qposadr + i, adj_reference[i])
     grad_stiffness += adj_k
+    grad_poly += adj_poly
   else:
-    adj_scalar, _lam, adj_k, _poly = wp.grad(spring_term)(
+    adj_scalar, _lam, adj_k, adj_poly = wp.grad(spring_term)(
       qpos_in[worldid, qposadr] - qpos_spring[spring_row, qposadr],
       lam_in[worldid, dofadr],
       stiffness,
       poly,
     )
     adj_qpos_out[worldid, dofadr] += adj_scalar
+    accumulate(adj_qpos_spring_out, worldid, qposadr, -adj_scalar)
     grad_stiffness += adj_k
+    grad_poly += adj_poly
 
-  if requested:
-    wp.atomic_add(
-      adj_jnt_stiffness_out, worldid % adj_jnt_stiffness_out.shape[0], jntid, grad_stiffness
-    )
+  accumulate(adj_jnt_stiffness_out, worldid, jntid, grad_stiffness)
+  accumulate(adj_jnt_stiffnesspoly_out, worldid, jntid, grad_poly)
 
 
 def vjp(work) -> None:
@@ -129,5 +142,7 @@ def vjp(work) -> None:
       work.lam,
       work.adj_qpos,
       work.adj["jnt_stiffness"],
+      work.adj["jnt_stiffnesspoly"],
+      work.adj["qpos_spring"],
     ],
   )

@@ -18,6 +18,9 @@ Source: MuJoCo documentation, Computation, "Constraint model" (limit).
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import RowAdjoint
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import quat_to_vel
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.impedance import damping
@@ -80,6 +83,9 @@ def _limit_vjp(
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_qvel_out: wp.array2d[float],
+  adj_jnt_range_out: wp.array2d[wp.vec2],
+  adj_jnt_margin_out: wp.array2d[float],
+  adj_row_out: RowAdjoint,
 ):
   worldid, limitid = wp.tid()
   jntid = limited_jnt[limitid]
@@ -125,7 +131,7 @@ def _limit_vjp(
     row_a = sign * qacc_in[worldid, dofadr]
     row_lam = sign * lam_in[worldid, dofadr]
 
-  adj_r, adj_v, adj_a, adj_lam, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+  adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, _invweight, adj_timestep, _flags = wp.grad(
     limit_term
   )(
     r,
@@ -149,6 +155,16 @@ def _limit_vjp(
   else:
     adj_qpos_out[worldid, dofadr] += sign * adj_r
     adj_qvel_out[worldid, dofadr] += sign * adj_v
+
+  adj_bounds = wp.vec2(0.0, adj_r)
+  if is_ball:
+    if bounds[0] >= bounds[1]:
+      adj_bounds = wp.vec2(adj_r, 0.0)
+  elif sign > 0.0:
+    adj_bounds = wp.vec2(-adj_r, 0.0)
+  accumulate(adj_jnt_range_out, worldid, jntid, adj_bounds)
+  accumulate(adj_jnt_margin_out, worldid, jntid, -adj_r)
+  accumulate_row(adj_row_out, worldid, jntid, adj_solref, adj_solimp, adj_timestep)
 
 
 def vjp(work) -> None:
@@ -177,5 +193,8 @@ def vjp(work) -> None:
       work.lam,
       work.adj_qpos,
       work.adj_qvel,
+      work.adj["jnt_range"],
+      work.adj["jnt_margin"],
+      work.row_adjoint("jnt_solref", "jnt_solimp"),
     ],
   )

@@ -14,6 +14,8 @@ Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integrat
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import tendon_damping_total
 from mjgrad._src.terms.dof import damping_term
 from mjgrad._src.terms.tendon_rates import chain_product
@@ -53,10 +55,11 @@ def _spring_vjp(
   adj_ten_length_out: wp.array2d[float],
   adj_ten_rate_out: wp.array3d[float],
   adj_tendon_stiffness_out: wp.array2d[float],
+  adj_tendon_stiffnesspoly_out: wp.array2d[wp.vec2],
   adj_tendon_lengthspring_out: wp.array2d[wp.vec2],
 ):
   worldid, tenid = wp.tid()
-  adj_length, adj_lam, adj_stiffness, _poly, adj_lengthspring = wp.grad(spring_term)(
+  adj_length, adj_lam, adj_stiffness, adj_poly, adj_lengthspring = wp.grad(spring_term)(
     ten_length_in[worldid, tenid],
     ten_rate[worldid, tenid, LAM],
     tendon_stiffness[worldid % tendon_stiffness.shape[0], tenid],
@@ -65,12 +68,9 @@ def _spring_vjp(
   )
   adj_ten_length_out[worldid, tenid] += adj_length
   adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
-  if adj_tendon_stiffness_out.shape[0] > 0:
-    row = worldid % adj_tendon_stiffness_out.shape[0]
-    wp.atomic_add(adj_tendon_stiffness_out, row, tenid, adj_stiffness)
-  if adj_tendon_lengthspring_out.shape[0] > 0:
-    row = worldid % adj_tendon_lengthspring_out.shape[0]
-    wp.atomic_add(adj_tendon_lengthspring_out, row, tenid, adj_lengthspring)
+  accumulate(adj_tendon_stiffness_out, worldid, tenid, adj_stiffness)
+  accumulate(adj_tendon_stiffnesspoly_out, worldid, tenid, adj_poly)
+  accumulate(adj_tendon_lengthspring_out, worldid, tenid, adj_lengthspring)
 
 
 @wp.kernel
@@ -100,6 +100,8 @@ def _damper_vjp(
   # Adjoint out (+=):
   adj_ten_rate_out: wp.array3d[float],
   adj_tendon_damping_out: wp.array2d[float],
+  adj_tendon_dampingpoly_out: wp.array2d[wp.vec2],
+  adj_timestep_out: wp.array[float],
 ):
   worldid, tenid = wp.tid()
   damping, poly = tendon_damping_total(
@@ -114,7 +116,7 @@ def _damper_vjp(
     worldid,
     tenid,
   )
-  given = adj_tendon_damping_out.shape[0] > 0
+  given = adj_tendon_damping_out.shape[0] > 0 or adj_tendon_dampingpoly_out.shape[0] > 0
   if damping == 0.0 and poly[0] == 0.0 and poly[1] == 0.0 and not given:
     return
   h = float(0.0)
@@ -127,7 +129,7 @@ def _damper_vjp(
     product += chain_product(
       ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, mu_in, delta_in, worldid, tenid
     )
-  adj_v, adj_lam, adj_product, _one, adj_damping, _poly, _h = wp.grad(damping_term)(
+  adj_v, adj_lam, adj_product, _one, adj_damping, adj_poly, adj_h = wp.grad(damping_term)(
     ten_rate[worldid, tenid, V], ten_rate[worldid, tenid, LAM], product, 1.0, damping, poly, h
   )
   adj_ten_rate_out[worldid, tenid, V] += adj_v
@@ -138,9 +140,9 @@ def _damper_vjp(
     adj_ten_rate_out[worldid, tenid, MU] += adj_product * a_d
     adj_ten_rate_out[worldid, tenid, ACC] += adj_product * mu
     adj_ten_rate_out[worldid, tenid, DELTA] += adj_product * mu
-  if given:
-    row = worldid % adj_tendon_damping_out.shape[0]
-    wp.atomic_add(adj_tendon_damping_out, row, tenid, adj_damping)
+    accumulate_option(adj_timestep_out, worldid, adj_h)
+  accumulate(adj_tendon_damping_out, worldid, tenid, adj_damping)
+  accumulate(adj_tendon_dampingpoly_out, worldid, tenid, adj_poly)
 
 
 @wp.kernel
@@ -243,6 +245,7 @@ def vjp(work) -> None:
         work.adj_ten_length,
         work.adj_ten_rate,
         work.adj["tendon_stiffness"],
+        work.adj["tendon_stiffnesspoly"],
         work.adj["tendon_lengthspring"],
       ],
     )
@@ -272,5 +275,7 @@ def vjp(work) -> None:
         work.ten_rate,
         work.adj_ten_rate,
         work.adj["tendon_damping"],
+        work.adj["tendon_dampingpoly"],
+        work.adj["opt.timestep"],
       ],
     )

@@ -14,6 +14,7 @@ Source: MuJoCo documentation, XML reference, "tendon/spatial" (armature).
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import tendon_armature_total
 from mjgrad._src.terms.tendon_path import FIXED
 from mjgrad._src.terms.tendon_path import MINVAL
@@ -162,7 +163,7 @@ def _armature_vjp(
     grad += chain_product(
       ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, mu_in, delta_in, worldid, tenid
     )
-    wp.atomic_add(adj_tendon_armature_out, worldid % adj_tendon_armature_out.shape[0], tenid, grad)
+    accumulate(adj_tendon_armature_out, worldid, tenid, grad)
 
 
 @wp.kernel

@@ -22,6 +22,7 @@ Source: DESIGN section 2; MuJoCo documentation, Computation, "Tendons".
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import wrap
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
@@ -332,9 +333,7 @@ def _wrapped_segment_vjp(
   at1 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, geom_body, x1)
   _add_pose(worldid, at0, -slide.x0, wrench_out)
   _add_pose(worldid, at1, -slide.x1, wrench_out)
-  if adj_geom_size_out.shape[0] > 0:
-    row = worldid % adj_geom_size_out.shape[0]
-    wp.atomic_add(adj_geom_size_out, row, geomid, wp.vec3(slide.radius, 0.0, 0.0))
+  accumulate(adj_geom_size_out, worldid, geomid, wp.vec3(slide.radius, 0.0, 0.0))
 
 
 def vjp(work) -> None:

@@ -4,13 +4,16 @@
     friction loss  as for dofs (terms/dof.py), on the rates of the tendon
     equality       L1 - L1_0 = p(L2 - L2_0), p a quartic: as for joints (terms/joint_equality.py)
 
-Held fixed: `tendon_invweight0`, `tendon_length0`; which bound is nearer; the sign of y.
+Held fixed: `tendon_invweight0`; which bound is nearer; the sign of y.
 
 Source: MuJoCo documentation, Computation, "Constraint model"; XML reference, "equality/tendon".
 """
 
 import warp as wp
 
+from mjgrad._src.accumulate import RowAdjoint
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
 from mjgrad._src.terms.dof import friction_loss_term
@@ -43,6 +46,8 @@ def _limit_vjp(
   adj_ten_length_out: wp.array2d[float],
   adj_ten_rate_out: wp.array3d[float],
   adj_tendon_range_out: wp.array2d[wp.vec2],
+  adj_tendon_margin_out: wp.array2d[float],
+  adj_row_out: RowAdjoint,
 ):
   worldid, limitid = wp.tid()
   tenid = tendon_limited_adr[limitid]
@@ -57,7 +62,7 @@ def _limit_vjp(
   if lower < upper:
     sign = 1.0
 
-  adj_r, adj_v, adj_a, adj_lam, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
+  adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, _invweight, adj_timestep, _flags = wp.grad(
     limit_term
   )(
     r,
@@ -74,11 +79,12 @@ def _limit_vjp(
   adj_ten_rate_out[worldid, tenid, V] += sign * adj_v
   adj_ten_rate_out[worldid, tenid, ACC] += sign * adj_a
   adj_ten_rate_out[worldid, tenid, LAM] += sign * adj_lam
-  if adj_tendon_range_out.shape[0] > 0:
-    adj_bounds = wp.vec2(0.0, adj_r)
-    if lower < upper:
-      adj_bounds = wp.vec2(-adj_r, 0.0)
-    wp.atomic_add(adj_tendon_range_out, worldid % adj_tendon_range_out.shape[0], tenid, adj_bounds)
+  adj_bounds = wp.vec2(0.0, adj_r)
+  if lower < upper:
+    adj_bounds = wp.vec2(-adj_r, 0.0)
+  accumulate(adj_tendon_range_out, worldid, tenid, adj_bounds)
+  accumulate(adj_tendon_margin_out, worldid, tenid, -adj_r)
+  accumulate_row(adj_row_out, worldid, tenid, adj_solref, adj_solimp, adj_timestep)
 
 
 @wp.kernel
@@ -95,14 +101,23 @@ def _friction_loss_vjp(
   # Adjoint out (+=):
   adj_ten_rate_out: wp.array3d[float],
   adj_tendon_frictionloss_out: wp.array2d[float],
+  adj_row_out: RowAdjoint,
 ):
   worldid, tenid = wp.tid()
   frictionloss = tendon_frictionloss[worldid % tendon_frictionloss.shape[0], tenid]
   if frictionloss <= 0.0:
     return
-  adj_v, adj_a, adj_lam, adj_loss, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
-    friction_loss_term
-  )(
+  (
+    adj_v,
+    adj_a,
+    adj_lam,
+    adj_loss,
+    adj_solref,
+    adj_solimp,
+    _invweight,
+    adj_timestep,
+    _flags,
+  ) = wp.grad(friction_loss_term)(
     ten_rate[worldid, tenid, V],
     ten_rate[worldid, tenid, ACC],
     ten_rate[worldid, tenid, LAM],
@@ -116,9 +131,8 @@ def _friction_loss_vjp(
   adj_ten_rate_out[worldid, tenid, V] += adj_v
   adj_ten_rate_out[worldid, tenid, ACC] += adj_a
   adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
-  if adj_tendon_frictionloss_out.shape[0] > 0:
-    row = worldid % adj_tendon_frictionloss_out.shape[0]
-    wp.atomic_add(adj_tendon_frictionloss_out, row, tenid, adj_loss)
+  accumulate(adj_tendon_frictionloss_out, worldid, tenid, adj_loss)
+  accumulate_row(adj_row_out, worldid, tenid, adj_solref, adj_solimp, adj_timestep)
 
 
 @wp.func
@@ -173,6 +187,9 @@ def _equality_vjp(
   # Adjoint out (+=):
   adj_ten_length_out: wp.array2d[float],
   adj_ten_rate_out: wp.array3d[float],
+  adj_tendon_length0_out: wp.array2d[float],
+  adj_eq_data_out: wp.array2d[vec12],
+  adj_row_out: RowAdjoint,
 ):
   worldid, adr = wp.tid()
   eqid = eq_ten_adr[adr]
@@ -189,9 +206,17 @@ def _equality_vjp(
     motion2 = _motion(tendon_length0, ten_length_in, ten_rate, worldid, ten2)
     invweight += tendon_invweight0[weight_row, ten2]
 
-  adj1, adj2, _data, _coupled, _solref, _solimp, _invweight, _timestep, _flags = wp.grad(
-    joint_equality_term
-  )(
+  (
+    adj1,
+    adj2,
+    adj_data,
+    _coupled,
+    adj_solref,
+    adj_solimp,
+    _invweight,
+    adj_timestep,
+    _flags,
+  ) = wp.grad(joint_equality_term)(
     motion1,
     motion2,
     eq_data[worldid % eq_data.shape[0], eqid],
@@ -203,8 +228,12 @@ def _equality_vjp(
     opt_disableflags,
   )
   _add_motion(worldid, ten1, adj1, adj_ten_length_out, adj_ten_rate_out)
+  accumulate(adj_tendon_length0_out, worldid, ten1, -adj1[0])
   if coupled:
     _add_motion(worldid, ten2, adj2, adj_ten_length_out, adj_ten_rate_out)
+    accumulate(adj_tendon_length0_out, worldid, ten2, -adj2[0])
+  accumulate(adj_eq_data_out, worldid, eqid, adj_data)
+  accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
 
 
 def vjp(work) -> None:
@@ -230,6 +259,8 @@ def vjp(work) -> None:
         work.adj_ten_length,
         work.adj_ten_rate,
         work.adj["tendon_range"],
+        work.adj["tendon_margin"],
+        work.row_adjoint("tendon_solref_lim", "tendon_solimp_lim"),
       ],
     )
   if work.frictionloss_enabled:
@@ -246,6 +277,7 @@ def vjp(work) -> None:
         work.ten_rate,
         work.adj_ten_rate,
         work.adj["tendon_frictionloss"],
+        work.row_adjoint("tendon_solref_fri", "tendon_solimp_fri"),
       ],
     )
   if work.equality_enabled and m.eq_ten_adr.size:
@@ -268,5 +300,8 @@ def vjp(work) -> None:
         work.ten_rate,
         work.adj_ten_length,
         work.adj_ten_rate,
+        work.adj["tendon_length0"],
+        work.adj["eq_data"],
+        work.row_adjoint("eq_solref", "eq_solimp"),
       ],
     )

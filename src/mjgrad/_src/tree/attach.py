@@ -86,8 +86,12 @@ def add_frame(
   state: FrameState,
   adj: FrameAdjoint,
   wrench_out: wp.array3d[wp.spatial_vector],
-):
-  """Adds the wrenches of an attached frame's cotangents to its body."""
+) -> wp.spatial_vector:
+  """Adds the wrenches of an attached frame's cotangents to its body.
+
+  Returns:
+    The torque and the force at its point that the frame alone receives, its body left where it is.
+  """
   w = wp.spatial_top(state.v)
   f_vel = adj.vel + wp.cross(adj.acc, w)
   f_v = wrench_at(f_vel, adj.rot_vel + wp.cross(state.vel, adj.acc), state.offset)
@@ -105,3 +109,4 @@ def add_frame(
   wp.atomic_add(wrench_out, worldid, ACC, bodyid, f_a)
   wp.atomic_add(wrench_out, worldid, BIAS, bodyid, f_a)
   wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+  return wp.spatial_vector(adj.rot, point)
