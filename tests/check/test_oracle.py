@@ -185,6 +185,27 @@ def test_touching_contact_is_a_switching_point():
   assert local.switching("qpos")
 
 
+def test_coinciding_centres_are_a_switching_point():
+  """A ball joint at the end of a static capsule, where the capsule on it begins."""
+  mjm = models.load("""
+<mujoco>
+  <worldbody>
+    <geom type="capsule" size="0.01" fromto="0 0 0 0 0 0.1"/>
+    <body pos="0 0 0.1">
+      <joint type="ball"/>
+      <geom type="capsule" size="0.01" fromto="0 0 0 0 0.1 0.1"/>
+    </body>
+  </worldbody>
+</mujoco>""")
+  local = oracles.linearise(Oracle(mjm), oracles.point(mjm), ("qpos",))
+  assert local.near_switch
+  assert "centres coincide" in local.branch.nearest
+  apart = models.load(models.scene("sphere", "sphere"))
+  mjd = mujoco.MjData(apart)
+  mujoco.mj_forward(apart, mjd)
+  assert "centres coincide" not in oracles.active_set(apart, mjd).nearest
+
+
 def test_control_at_its_clamp_is_a_switching_point():
   mjm = models.cartpole()
   local = linearise(Oracle(mjm), oracles.point(mjm, ctrl=[1.0]), ("ctrl", "qpos"))

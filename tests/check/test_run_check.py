@@ -30,6 +30,24 @@ def test_activations_are_a_channel(device):
   assert any("act_clamp" in state.labels for state in result.states)
 
 
+def test_a_choice_of_entries(monkeypatch, device):
+  """The entries with a large gradient are among them, and a mistake in one of them is found."""
+  mjm = models.cartpole()
+  result = oracles.run_check(mjm, nstates=4, params=("actuator_gainprm",), device=device, entries=2)
+  assert result.passed, result.to_text()
+  assert result.channel("actuator_gainprm").zero < 4
+  right = linearize.step_gradient
+
+  def wrong(*args, **kwargs):
+    out = right(*args, **kwargs)
+    out.grad["actuator_gainprm"] = 1.05 * out.grad["actuator_gainprm"]
+    return out
+
+  monkeypatch.setattr(linearize, "step_gradient", wrong)
+  result = oracles.run_check(mjm, nstates=4, params=("actuator_gainprm",), device=device, entries=2)
+  assert [c.channel for c in result.channels if not c.passed] == ["actuator_gainprm"]
+
+
 @pytest.mark.parametrize("channel", ["act", "ctrl"])
 def test_wrong_activation_gradient_fails(monkeypatch, device, channel):
   """Five per cent off only where the cotangent is on the next activation."""

@@ -23,6 +23,7 @@ import numpy as np
 _CNSTR = mujoco.mjtConstraint
 _FRICTION_LOSS = (int(_CNSTR.mjCNSTR_FRICTION_DOF), int(_CNSTR.mjCNSTR_FRICTION_TENDON))
 _EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
+_ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
 _ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _SET_POINT = tuple(
@@ -53,8 +54,9 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   """Reads the branch of the evaluation whose results `mjd` holds.
 
   Distances are relative: of a force zone to |J| |a| + |aref| of the row, of a limit to one radian
-  or metre, of a contact to one metre, of a clamp to the width of its range. The model must use the
-  dense Jacobian.
+  or metre, of a contact to one metre, of a clamp to the width of its range, and of two centres to
+  their radii: where they coincide the normal has no direction. The model must use the dense
+  Jacobian.
   """
   nearest = _Nearest()
   zones = _row_zones(mjm, mjd, nearest)
@@ -245,6 +247,11 @@ def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> No
   for i in range(mjd.ncon):
     gap = abs(contact.dist[i] - contact.includemargin[i])
     nearest.see(gap, f"existence of contact {i}")
+    geoms = contact.geom[i]
+    if np.all(np.isin(mjm.geom_type[geoms], _ROUND)):
+      reach = mjm.geom_size[geoms, 0].sum()
+      overlap = (reach + contact.dist[i]) / reach
+      nearest.see(overlap, f"normal of contact {i}, whose centres coincide")
   if mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
     return
   for j in np.flatnonzero(mjm.jnt_limited):

@@ -22,7 +22,7 @@ because the gradient in a single number, such as one friction coefficient, may v
 along one cotangent, which says nothing about the engine.
 
 Entries of a parameter that sit on a kink (two geoms that share the larger friction, say) are left
-out of both gradients.
+out of both gradients, and so are entries that the oracle was not asked for.
 
 The forward step of the engine differs from C MuJoCo's when
 
@@ -152,9 +152,11 @@ def compare_channel(
     kinks.update(np.flatnonzero(jac.switching).tolist())
     truth[:, s, jac.switching] = 0.0
   masked = gradients.copy()
-  if channel not in STATE_CHANNELS:
-    for s, here in enumerate(local):
-      masked[:, s, here.jacobians[channel].switching] = 0.0
+  for s, here in enumerate(local):
+    jac = here.jacobians[channel]
+    masked[:, s, ~jac.known] = 0.0
+    if channel not in STATE_CHANNELS:
+      masked[:, s, jac.switching] = 0.0
 
   sizes, difference = _stacked_norm(truth), _stacked_norm(masked - truth)
   adjoint = _stacked_norm(

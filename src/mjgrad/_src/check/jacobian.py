@@ -14,7 +14,7 @@ with x in the tangent space. The states are given, not simulated: the oracle lin
 engine went, so a chaotic trajectory does not spoil the comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +46,13 @@ class Jacobian:
     matrix: columns over the flat channel, shape [2 nv + na, n].
     disagreement: estimated relative error of every column, shape [n].
     switching: entries without a derivative, shape [n].
+    known: entries that were differenced, shape [n]; columns of the others are zero.
   """
 
   matrix: np.ndarray
   disagreement: np.ndarray
   switching: np.ndarray
+  known: np.ndarray
 
   def vjp(
     self, adj_qpos: np.ndarray, adj_qvel: np.ndarray, adj_act: np.ndarray | None = None
@@ -85,11 +87,26 @@ class Linearisation:
     return self.near_switch or bool(self.jacobians[channel].switching.any())
 
 
-def linearise(oracle: Oracle, point: Point, channels: Sequence[str]) -> Linearisation:
-  """One-step Jacobians of C MuJoCo at `point`."""
+def linearise(
+  oracle: Oracle,
+  point: Point,
+  channels: Sequence[str],
+  entries: Mapping[str, np.ndarray] | None = None,
+) -> Linearisation:
+  """One-step Jacobians of C MuJoCo at `point`.
+
+  Args:
+    oracle: the model.
+    point: where.
+    channels: with respect to what.
+    entries: flat indices to difference in some channels; all of them in the others.
+  """
   base = oracle.step(point)
   branch = oracle.branch(point, base)
-  jacobians = {name: jacobian(oracle, point, base, branch, name) for name in channels}
+  entries = entries or {}
+  jacobians = {
+    name: jacobian(oracle, point, base, branch, name, entries.get(name)) for name in channels
+  }
   return Linearisation(point, base, branch, jacobians)
 
 
@@ -99,24 +116,28 @@ def jacobian(
   base: Step,
   branch: ActiveSet,
   channel: str,
+  entries: np.ndarray | None = None,
 ) -> Jacobian:
   """Jacobian of one channel at a point whose step and branch are known."""
   scale = oracle.channel_scale(channel)
   size = scale.size
+  entries = np.arange(size) if entries is None else entries
   steps = STEPS if channel in STATE_CHANNELS else PARAMETER_STEPS
   noise = ROUNDING * float(np.linalg.norm(np.concatenate((base.qpos, base.qvel, base.act))))
   matrix = np.zeros((oracle.ndx, size))
   disagreement = np.zeros(size)
   switching = np.zeros(size, dtype=bool)
+  known = np.zeros(size, dtype=bool)
+  known[entries] = True
 
   typical = []
-  for index in range(size):
+  for index in entries.tolist():
     moved = oracle.displaced(point, base, channel, index, steps[1] * scale[index])
     typical.append(np.linalg.norm(moved) / steps[1])
   sizes = [t for t in typical if t > noise / steps[1]]
   floor = COLUMN_FLOOR * float(np.median(sizes or [1.0]))
 
-  for index in range(size):
+  for index in entries.tolist():
     one_sided = _at_lower_bound(oracle, channel, index)
     column = derivative(
       lambda e, i=index: oracle.displaced(point, base, channel, i, e * scale[i]),
@@ -134,7 +155,7 @@ def jacobian(
       for d in displacements
     )
     switching[index] = flips or not column.smooth
-  return Jacobian(matrix, disagreement, switching)
+  return Jacobian(matrix, disagreement, switching, known)
 
 
 def _at_lower_bound(oracle: Oracle, channel: str, index: int) -> bool:

@@ -1,6 +1,6 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -39,6 +39,7 @@ def run_check(
   params: Sequence[str] | None = None,
   device=None,
   states: Sequence[CheckState] | None = None,
+  entries: int | None = None,
 ) -> CheckResult:
   """Checks every gradient channel of a model against float64 C MuJoCo.
 
@@ -50,6 +51,7 @@ def run_check(
       model. Those without entries are left out.
     device: where the engine runs; None as in `Simulator`.
     states: use these states instead of sampled ones.
+    entries: how many entries of every channel to compare, see `_choose`; None compares all.
 
   Raises:
     UnsupportedFeature: the model uses something without a gradient.
@@ -62,15 +64,16 @@ def run_check(
   ]
   states = list(states) if states is not None else sample_states(mjm, nstates, seed)
   engine = _Engine(mjm, states, device)
-  local = [linearise(oracle, state.point, channels) for state in states]
   cotangents = Cotangents.random(mjm, len(states), seed)
   steps, gradients = engine.gradients(cotangents, channels)
+  chosen = None if entries is None else _choose(oracle, gradients, entries, seed)
+  local = [linearise(oracle, state.point, channels, chosen) for state in states]
 
   errors = [
     forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     for s, here in enumerate(local)
   ]
-  reframed = _reframe(mjm, states, channels, local, steps, errors)
+  reframed = _reframe(mjm, states, channels, local, steps, errors, chosen)
   left_out = [s for s, error in enumerate(errors) if not error <= 1.0 and s not in reframed]
   return CheckResult(
     model=model_name(mjm),
@@ -99,6 +102,27 @@ def differentiable(mjm: mujoco.MjModel) -> tuple[str, ...]:
   return tuple(name for name in PARAMETERS if name not in left_out)
 
 
+def _choose(
+  oracle: Oracle, gradients: Mapping[str, np.ndarray], count: int, seed: int
+) -> dict[str, np.ndarray]:
+  """Entries of every channel to compare, at most `count`, the same at every state.
+
+  Half are those where the engine's gradient is largest, in natural sizes of the entries: most
+  entries of a large parameter, such as the ten gain parameters of a motor, do nothing. The other
+  half is drawn from the rest, so that an effect that the engine misses is found as well.
+  """
+  rng = np.random.default_rng(seed)
+  chosen = {}
+  for name, value in gradients.items():
+    size = np.linalg.norm(value, axis=(0, 1)) * oracle.channel_scale(name)
+    size[~np.isfinite(size)] = np.inf
+    order = np.argsort(-size, kind="stable")
+    largest, rest = order[: count // 2], order[count // 2 :]
+    drawn = rng.permutation(rest)[: count - largest.size]
+    chosen[name] = np.sort(np.concatenate((largest, drawn)))
+  return chosen
+
+
 def _reframe(
   mjm: mujoco.MjModel,
   states: Sequence[CheckState],
@@ -106,6 +130,7 @@ def _reframe(
   local: list[Linearisation],
   steps: "StepGradient",
   errors: Sequence[float],
+  entries: Mapping[str, np.ndarray] | None,
 ) -> tuple[int, ...]:
   """States where the engine agrees, and agrees better, with C MuJoCo on the engine's frames.
 
@@ -122,7 +147,7 @@ def _reframe(
       continue
     error = forward_error(mjm, framed, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     if error <= 1.0 and error < errors[s]:
-      local[s] = linearise(oracle, states[s].point, channels)
+      local[s] = linearise(oracle, states[s].point, channels, entries)
       out.append(s)
   return tuple(out)
 
