@@ -282,7 +282,7 @@ def variant(
   Args:
     source: a compiled model or an MJCF string.
     integrator: "euler", "euler_explicit" (Euler with the implicit damping disabled),
-      "implicitfast" or "rk4".
+      "implicit", "implicitfast" or "rk4".
     cone: "pyramidal" or "elliptic".
     disable_eulerdamp: explicit joint damping under Euler.
     solver: "newton" or "cg".
@@ -295,6 +295,7 @@ def variant(
     opt.integrator = {
       "euler": mujoco.mjtIntegrator.mjINT_EULER,
       "euler_explicit": mujoco.mjtIntegrator.mjINT_EULER,
+      "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
       "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
       "rk4": mujoco.mjtIntegrator.mjINT_RK4,
     }[integrator]

@@ -50,8 +50,8 @@ class Case:
   constrained: bool = False
 
 
-def _fluid() -> mujoco.MjModel:
-  mjm = chain()
+def _fluid(integrator: str = "euler") -> mujoco.MjModel:
+  mjm = chain(integrator=integrator)
   mjm.opt.density, mjm.opt.viscosity = 200.0, 2.0
   mjm.opt.wind[:] = (0.5, -0.3, 0.2)
   return mjm
@@ -132,6 +132,8 @@ CASES = {
   ),
   "gravcomp": Case(chain(body='gravcomp="0.7"'), ("body_mass", "opt.gravity")),
   "fluid": Case(_fluid(), velocity=3.0),
+  "fluid_slope": Case(_fluid("implicitfast"), ("body_mass", "body_inertia"), velocity=3.0),
+  "gyroscopic": Case(chain(integrator="implicit"), ("body_mass", "body_inertia"), velocity=5.0),
   "tendon": Case(
     tendons(fixed(stiffness="30", damping="2", springlength="0.1")),
     ("tendon_stiffness", "tendon_damping"),

@@ -15,7 +15,7 @@ from mjgrad._src.linearize import step_gradient
 from tests import models
 from tests import oracles
 from tests.adjoint.test_multiplier import euler_matrix
-from tests.adjoint.test_multiplier import implicitfast_matrix
+from tests.adjoint.test_multiplier import implicit_matrix
 from tests.adjoint.test_multiplier import mass_matrix
 from tests.terms import harness
 
@@ -94,7 +94,7 @@ def test_implicit_damping_depends_on_everything(integrator):
   off = []
   for s in states:
     local = oracles.linearise(oracle, s.point, ("qpos",))
-    matrix = {"euler": euler_matrix, "implicitfast": implicitfast_matrix}[integrator]
+    matrix = {"euler": euler_matrix, "implicitfast": implicit_matrix}[integrator]
     slope = oracles.linearise_residual(oracle, s.point).acceleration("qpos")
     frozen = np.linalg.solve(matrix(oracle, s.point), mass_matrix(oracle, s.point) @ slope)
     truth = local.jacobians["qpos"].matrix[mjm.nv :]

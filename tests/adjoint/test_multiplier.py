@@ -1,6 +1,6 @@
 """The multipliers against float64: H from inverse dynamics of C MuJoCo, A from its own matrices.
 
-A mu = -h vbar,    H lam = M mu      or, where nothing is implicit,      H lam = -h vbar
+A^T mu = -h vbar,    H lam = M mu      or, where nothing is implicit,      H lam = -h vbar
 """
 
 import mujoco
@@ -56,7 +56,7 @@ def compare(mjm, integration_matrix=None):
       continue
     rhs = -h * adj[s]
     if integration_matrix is not None:
-      true_mu = np.linalg.solve(integration_matrix(oracle, point), rhs)
+      true_mu = np.linalg.solve(integration_matrix(oracle, point).T, rhs)
       errors.append(oracles.relative_error(mu[s], true_mu))
       rhs = mass_matrix(oracle, point) @ true_mu
     else:
@@ -83,8 +83,11 @@ def euler_matrix(oracle, point):
   return mass_matrix(oracle, point) + mjm.opt.timestep * np.diag(slope)
 
 
-def implicitfast_matrix(oracle, point):
-  """M - h D with D = `qDeriv`, the derivative of passive and actuator forces in the velocity."""
+def implicit_matrix(oracle, point):
+  """M - h D with D = `qDeriv`, the derivative of forces in the velocity.
+
+  Under implicitfast of passive and actuator forces, under implicit of bias forces as well.
+  """
   mjm, mjd = oracle.mjm, oracle.mjd
   oracle.load(point, oracle.forward(point))
   mujoco.mj_step(mjm, mjd)
@@ -95,10 +98,10 @@ def implicitfast_matrix(oracle, point):
   return mass_matrix(oracle, point) - mjm.opt.timestep * deriv
 
 
-@pytest.mark.parametrize("integrator", ["euler", "implicitfast"])
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast", "implicit"])
 @pytest.mark.parametrize("name", ["ant", "joints"])
 def test_implicit(name, integrator):
   mjm = models.ant() if name == "ant" else models.load(models.JOINTS)
   models.variant(mjm, integrator=integrator)
-  errors = compare(mjm, {"euler": euler_matrix, "implicitfast": implicitfast_matrix}[integrator])
+  errors = compare(mjm, euler_matrix if integrator == "euler" else implicit_matrix)
   assert max(errors) < RTOL, errors

@@ -36,10 +36,9 @@ TENDON = '<tendon><fixed name="t"{}><joint joint="j" coef="1"/></fixed></tendon>
 IMPLICITFAST = 'integrator="implicitfast"'
 CASES = {
   "rk4": (xml('integrator="RK4"'), "integrator mjINT_RK4"),
-  "implicit": (xml('integrator="implicit"'), "integrator mjINT_IMPLICIT"),
+  "discrete": (xml('integrator="discrete"'), "integrator mjINT_DISCRETE"),
   "pgs": (xml('solver="PGS"'), "solver mjSOL_PGS"),
   "noslip": (xml('noslip_iterations="3"'), "noslip_iterations"),
-  "fluid_under_implicitfast": (xml(f'density="1.2" {IMPLICITFAST}'), "density"),
   "mocap": (xml(world='<body name="hand" mocap="true"/>'), "body 'hand'"),
   "height_field": (xml(world=TERRAIN[0], extra=TERRAIN[1]), "geom 'g'"),
   "flex": (
@@ -88,10 +87,6 @@ CASES = {
   "tendon_force_limit": (
     xml(extra=TENDON.format(' actuatorfrcrange="-1 1"'), actuator='<motor name="m" tendon="t"/>'),
     "tendon 't'",
-  ),
-  "free_body_under_implicitfast": (
-    xml(IMPLICITFAST, body='<body name="b"><freejoint/><geom size="0.1"/></body>'),
-    "body 'b'",
   ),
 }
 

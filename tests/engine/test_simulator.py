@@ -49,7 +49,21 @@ def test_parameters_are_listed(cartpole):
 
 
 def test_parameters_without_a_gradient_are_not_listed():
-  mjm = models.variant(models.cartpole(), integrator="implicitfast")
+  """One body on two slides and a hinge has a diagonal inertia matrix, which A keeps diagonal."""
+  mjm = models.variant(
+    """
+<mujoco>
+  <worldbody>
+    <body>
+      <joint type="slide" axis="1 0 0"/>
+      <joint type="slide" axis="0 0 1"/>
+      <joint axis="0 1 0"/>
+      <geom size="0.1"/>
+    </body>
+  </worldbody>
+</mujoco>""",
+    integrator="implicitfast",
+  )
   listed = mjgrad.parameters(mjgrad.Simulator(mjm, 1, "cpu"))
   assert "body_mass" in listed
   assert "opt.density" not in listed

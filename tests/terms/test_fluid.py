@@ -14,9 +14,9 @@ RTOL = 2e-5
 # Gradients in sizes and masses are small differences of drag terms of either sign.
 PARAMETER_RTOL = 1e-4
 
-INTEGRATORS = ("euler", "euler_explicit")
-"""Fluid forces under implicitfast are refused, see tests/engine/test_features.py."""
+INTEGRATORS = ("euler", "euler_explicit", "implicitfast")
 
+INERTIA = ("body_mass", "body_inertia")
 SHAPES = {
   "sphere": 'type="sphere" size="0.12"',
   "capsule": 'type="capsule" size="0.06 0.15"',
@@ -118,9 +118,10 @@ def test_box_of_a_flat_body():
   harness.assert_close(found, RTOL)
 
 
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_ellipsoid_of_every_shape(shape):
-  mjm = model(fluid(shape))
+def test_ellipsoid_of_every_shape(shape, integrator):
+  mjm = model(fluid(shape), integrator=integrator)
   points = points_of(mjm)
   found, _ = harness.compare(mjm, points)
   harness.assert_close(found, RTOL)
@@ -147,9 +148,13 @@ def test_each_coefficient_of_the_ellipsoid(name, integrator):
   assert np.linalg.norm(found["qvel"].value - without) > 10 * RTOL * np.linalg.norm(without)
 
 
-def test_bodies_of_both_kinds():
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast"])
+def test_bodies_of_both_kinds(integrator):
   """The ellipsoid model of one geom switches a body's box off; other bodies keep theirs."""
-  mjm = model(geom2=f'<geom {fluid("capsule")}/><geom {fluid("box")} pos="0 0.2 0"/>')
+  mjm = model(
+    integrator=integrator,
+    geom2=f'<geom {fluid("capsule")}/><geom {fluid("box")} pos="0 0.2 0"/>',
+  )
   points = points_of(mjm)
   found, _ = harness.compare(mjm, points, ("geom_size", "body_mass", "body_inertia"))
   harness.assert_close(found, PARAMETER_RTOL)
@@ -172,6 +177,19 @@ def test_at_rest(shape):
   found, _ = harness.compare(mjm, [*still, *spinning], params)
   for channel in found.values():
     assert np.all(np.isfinite(channel.value))
+  harness.assert_close(found, PARAMETER_RTOL)
+
+
+@pytest.mark.parametrize("shape", ["", "ellipsoid"])
+def test_at_rest_under_implicitfast(shape):
+  """A depends on the speed, so the velocity has a kink here; the rest is compared."""
+  mjm = model(fluid(shape) if shape else "", wind=(0, 0, 0), integrator="implicitfast")
+  points = [
+    harness.with_inputs(p, qfrc_applied=np.linspace(-2, 3, mjm.nv))
+    for p in harness.random_points(mjm, 2, position=0.4, velocity=0.0)
+  ]
+  found, _ = harness.compare(mjm, points, INERTIA, channels=("qpos", "qvel", "qfrc_applied"))
+  assert np.all(np.isfinite(found.pop("qvel").value))
   harness.assert_close(found, PARAMETER_RTOL)
 
 

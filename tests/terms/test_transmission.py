@@ -165,7 +165,7 @@ def test_velocity_feedback_between_branches():
       Simulator(mjm, 1, "cpu")
   mjm = tendons(tendon, actuator=ON_TENDON["position"], integrator="implicitfast")
   points = driven_points(mjm)
-  with pytest.raises(UnsupportedFeature, match="parameter actuator_biasprm, tendon 't'"):
+  with pytest.raises(UnsupportedFeature, match="parameter actuator_biasprm, actuator 0"):
     harness.compare(mjm, points, ("actuator_biasprm",))
   found, _ = harness.compare(mjm, points, ("actuator_gainprm",), channels=CHANNELS)
   harness.assert_close(found, RTOL)

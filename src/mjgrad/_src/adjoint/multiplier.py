@@ -3,7 +3,7 @@
 With vbar the cotangent of the next velocity, v' = v + h a_d:
 
     A a_d = M a                  the acceleration that the implicit integrator used
-    A mu  = -h vbar              A = M + h B (Euler) or M - h D (implicitfast)
+    A^T mu = -h vbar             A = M + h B (Euler) or M - h D (implicit, implicitfast)
     H lam = M mu                 H = M + J^T W J, W the Hessian of the constraint cost at J a - aref
     H lam = -h vbar              where nothing is integrated implicitly: a_d = a, mu = 0
 
@@ -20,7 +20,8 @@ the solution is that of the engine's last iterate; where it changes (elliptic co
 is further away (CG), another step goes before (adjoint/step_vjp.py). The forward step is not
 touched.
 
-A and H are assembled and factored in float64: with stiff contacts their entries differ by many
+A is symmetric but for the velocity derivative of bias forces (terms/gyroscopic.py). A and H are
+assembled and factored in float64: with stiff contacts their entries differ by many
 orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
 error of the solution itself. H is assembled in blocks of two by two dofs, so that every entry of J
 that is read serves two entries of H.
@@ -34,11 +35,13 @@ import functools
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate_option
+from mjgrad._src.adjoint import lu
 from mjgrad._src.adjoint import rows
 from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms import actuator_slope
+from mjgrad._src.terms import body_slope
 from mjgrad._src.terms.contact_force import vec6
 from mjgrad._src.terms.tendon import add_damping_matrix
 
@@ -386,13 +389,17 @@ def integrator_multiplier(work) -> None:
   )
   add_damping_matrix(work)
   actuator_slope.add_matrix(work)
+  body_slope.add_matrix(work)
   wp.launch(
     _integration_rhs,
     dim=dofs,
     inputs=[m.nv, m.opt.timestep, m.M_elemid, work.qacc, d.M, work.adj_qvel],
     outputs=[work.rhs],
   )
-  _solve(work)
+  if work.gyroscopic:
+    lu.solve(work)
+  else:
+    _solve(work)
   wp.launch(
     _integration_solution,
     dim=dofs,

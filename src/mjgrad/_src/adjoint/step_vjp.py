@@ -3,7 +3,7 @@
     x' = step(x, u, p):   r(a; q, v, u, p) = 0,   A a_d = M a,   v' = v + h a_d,   q' = q exp(h v')
 
     position update       (qbar', vbar')  ->  qbar, vbar          integrators/semi_implicit.py
-    integrator            A mu  = -h vbar                         adjoint/multiplier.py
+    integrator            A^T mu = -h vbar                        adjoint/multiplier.py
     dynamics              H lam = M mu, a -= H^-1 r(a)            adjoint/multiplier.py
     residual              (qbar, vbar, ubar, pbar) += grad phi + grad psi
                           phi = lam . r,  psi = mu . (A a_d - M a),  lam, mu, a, a_d held constant
@@ -27,7 +27,9 @@ from mjgrad._src.terms import contact
 from mjgrad._src.terms import contact_material
 from mjgrad._src.terms import dof
 from mjgrad._src.terms import fluid
+from mjgrad._src.terms import fluid_slope
 from mjgrad._src.terms import gravcomp
+from mjgrad._src.terms import gyroscopic
 from mjgrad._src.terms import inertia
 from mjgrad._src.terms import joint_equality
 from mjgrad._src.terms import joint_spring
@@ -42,11 +44,13 @@ from mjgrad._src.tree import twists
 
 TERMS = (
   inertia,
+  gyroscopic,
   applied,
   dof,
   joint_spring,
   gravcomp,
   fluid,
+  fluid_slope,
   limit,
   joint_equality,
   body_equality,

@@ -6,8 +6,9 @@ import warp as wp
 
 from mjgrad._src.accumulate import RowAdjoint
 from mjgrad._src.adjoint.tape import Tape
+from mjgrad._src.engine.features import FLUID
 from mjgrad._src.engine.features import check_parameters
-from mjgrad._src.engine.parameters import FLUID
+from mjgrad._src.engine.implicit_rules import is_implicit
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
@@ -46,7 +47,7 @@ class Workspace:
     def enabled(name: str) -> bool:
       return not mjm.opt.disableflags & int(mujoco.mjtDisableBit.__members__["mjDSBL_" + name])
 
-    implicitfast = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+    implicit = is_implicit(mjm)
     constraint = enabled("CONSTRAINT")
     cg = mjm.opt.solver == int(mujoco.mjtSolver.mjSOL_CG)
     self.elliptic = mjm.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
@@ -61,7 +62,7 @@ class Workspace:
     passive = self.spring_enabled or self.damper_enabled
     gravcomp = bool(mjm.body_gravcomp.any()) or "body_gravcomp" in requested
     self.gravcomp_enabled = passive and self.gravity_enabled and gravcomp
-    fluid = bool(mjm.opt.density or mjm.opt.viscosity) or not FLUID.isdisjoint(requested)
+    fluid = bool(mjm.opt.density or mjm.opt.viscosity) or any(name in requested for name in FLUID)
     self.fluid_enabled = passive and fluid
     self.equality_enabled = constraint and enabled("EQUALITY") and mjm.neq > 0
     self.tendon_limit_enabled = constraint and enabled("LIMIT") and bool(mjm.tendon_limited.any())
@@ -70,11 +71,13 @@ class Workspace:
       or bool(mjm.actuator_armature[mjm.actuator_trntype == _TENDON_TRANSMISSION].any())
       or "tendon_armature" in requested
     )
-    self.implicit_tendon_damping = implicitfast and self.damper_enabled and mjm.ntendon > 0
+    self.implicit_tendon_damping = implicit and self.damper_enabled and mjm.ntendon > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
-    self.implicit_actuation = implicitfast and self.actuation_enabled and self.damper_enabled
-    if implicitfast:
-      self.implicit = self.damper_enabled or self.implicit_actuation
+    self.implicit_actuation = implicit and self.actuation_enabled and self.damper_enabled
+    self.implicit_fluid = implicit and self.fluid_enabled
+    self.gyroscopic = bool(tree.tree_gyroscopic.numpy().any())
+    if implicit:
+      self.implicit = self.damper_enabled or self.implicit_fluid or self.gyroscopic
     else:
       self.implicit = self.damper_enabled and enabled("EULERDAMP")
 
@@ -85,6 +88,7 @@ class Workspace:
     self.matrix = wp.zeros((nworld, nv, nv), dtype=wp.float64, device=device)
     self.rhs = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
     self.solution = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
+    self.pivot = wp.zeros((nworld, nv), dtype=int, device=device)
     self.efc_J = floats(nworld, data.njmax, nv + nv % 2) if model.is_sparse else data.efc.J
     self.efc_residual = floats(nworld, data.njmax)
     self.efc_weight = floats(nworld, data.njmax)
@@ -92,6 +96,12 @@ class Workspace:
     self.twist = wp.zeros((nworld, NTWIST, nv + 1), dtype=wp.spatial_vector, device=device)
     self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
+    slopes = (nworld, model.nbody if self.gyroscopic or self.implicit_fluid else 0)
+    self.slope = wp.zeros(slopes, dtype=wp.spatial_matrix, device=device)
+    self.subtree_slope = wp.zeros_like(self.slope)
+    products = nworld if self.gyroscopic else 0
+    self.product = wp.zeros((products, nv + 1), dtype=wp.spatial_vector, device=device)
+    self.product_wrench = wp.zeros((products, model.nbody), dtype=wp.spatial_vector, device=device)
     self.ten_rate = floats(nworld, model.ntendon, NRATE)
     self.ten_acc = floats(nworld, model.ntendon)
     self.adj_ten_length = floats(nworld, model.ntendon)

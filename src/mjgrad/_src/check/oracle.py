@@ -10,7 +10,7 @@ case, neither as input nor as output.
 
 Held fixed: the warm start (the solved acceleration of the undisturbed state, so that a solve is a
 function of its input alone) and everything that the compiler derives from the parameters
-(`body_invweight0`, `body_subtreemass`, `geom_rbound`, ...) but for `dof_M0`, see
+(`body_invweight0`, `geom_rbound`, ...) but for `dof_M0` and `body_subtreemass`, see
 `INERTIA_FIELDS`. The solver's tolerance is zero for
 practical purposes and islands are off; cone, integrator, other flags and all physical options are
 the model's own.
@@ -42,7 +42,8 @@ STATE_CHANNELS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
 NONNEGATIVE_FIELDS = tuple(name for name, info in PARAMETERS.items() if info.lower == 0.0)
 
 # For bodies whose block of the inertia matrix is diagonal ("simple" bodies, a free ball for one),
-# MuJoCo reads it from `dof_M0`, which the compiler derives from these; it has to follow them.
+# MuJoCo reads it from `dof_M0`, which the compiler derives from these; it has to follow them. So
+# has `body_subtreemass`, which the rule of the implicit integrators for free bodies reads.
 INERTIA_FIELDS = ("body_mass", "body_inertia", "dof_armature")
 
 
@@ -217,7 +218,7 @@ class Oracle:
       value = self.parameter(channel).copy()
       displaced = value.copy()
       displaced.reshape(-1)[index] += delta
-      dof_M0 = mjm.dof_M0.copy()
+      derived = mjm.dof_M0.copy(), mjm.body_subtreemass.copy()
       self._write(channel, displaced)
       try:
         if channel in INERTIA_FIELDS:
@@ -225,7 +226,7 @@ class Oracle:
         evaluate(mjm, mjd)
       finally:
         self._write(channel, value)
-        mjm.dof_M0[:] = dof_M0
+        mjm.dof_M0[:], mjm.body_subtreemass[:] = derived
       return
     if delta and channel == "qpos":
       unit = np.zeros(mjm.nv)
@@ -236,7 +237,11 @@ class Oracle:
     evaluate(mjm, mjd)
 
   def _follow_inertia(self) -> None:
-    """Derives the constant inertia of simple bodies from the present parameters."""
+    """Derives what MuJoCo reads of the present inertias: subtree masses, those of simple bodies."""
+    mjm = self.mjm
+    mjm.body_subtreemass[:] = mjm.body_mass
+    for b in range(mjm.nbody - 1, 0, -1):
+      mjm.body_subtreemass[mjm.body_parentid[b]] += mjm.body_subtreemass[b]
     scratch = self._scratch
     if scratch is None:
       return

@@ -11,12 +11,15 @@ from mujoco_warp._src.collision_primitive_core import plane_ellipsoid as plane_e
 from mujoco_warp._src.collision_primitive_core import plane_sphere as plane_sphere
 from mujoco_warp._src.collision_primitive_core import sphere_capsule as sphere_capsule
 from mujoco_warp._src.collision_primitive_core import sphere_sphere as sphere_sphere
+from mujoco_warp._src.derivative import _deriv_box_fluid
+from mujoco_warp._src.derivative import _geom_ellipsoid_fluid_B
 from mujoco_warp._src.math import inert_vec as inert_vec
 from mujoco_warp._src.math import make_frame as make_frame
 from mujoco_warp._src.math import mul_quat as mul_quat
 from mujoco_warp._src.math import quat_sub as quat_sub
 from mujoco_warp._src.math import quat_to_vel as quat_to_vel
 from mujoco_warp._src.math import rot_vec_quat as rot_vec_quat
+from mujoco_warp._src.passive import geom_semiaxes as geom_semiaxes
 from mujoco_warp._src.smooth import tendon_armature as _tendon_armature
 from mujoco_warp._src.types import ConstraintType as ConstraintType
 from mujoco_warp._src.types import vec5 as vec5
@@ -31,6 +34,8 @@ from mujoco_warp._src.util_misc import tendon_armature_total as tendon_armature_
 from mujoco_warp._src.util_misc import tendon_damping_total as tendon_damping_total
 from mujoco_warp._src.util_misc import wrap as wrap
 
+box_fluid_slope = _deriv_box_fluid
+ellipsoid_fluid_slope = _geom_ellipsoid_fluid_B
 make_data = mjw.make_data
 put_model = mjw.put_model
 transmission = mjw.transmission

@@ -11,6 +11,12 @@ import mujoco_warp as mjw
 import numpy as np
 
 from mjgrad._src.contact.geometry import GEOM_PAIRS
+from mjgrad._src.engine.implicit_rules import actuator_rules
+from mjgrad._src.engine.implicit_rules import fluid_rules
+from mjgrad._src.engine.implicit_rules import inertia_pattern
+from mjgrad._src.engine.implicit_rules import is_implicit
+from mjgrad._src.engine.implicit_rules import tendon_dofs
+from mjgrad._src.engine.implicit_rules import tendon_rules
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import BIASES
@@ -19,10 +25,10 @@ from mjgrad._src.terms.actuator_law import GAIN_AFFINE
 from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import GAIN_MUSCLE
 from mjgrad._src.terms.actuator_law import GAINS
+from mjgrad._src.tree.indices import lone_free_trees
 
 _OBJECT = mujoco.mjtObj
 _EULER = int(mujoco.mjtIntegrator.mjINT_EULER)
-_IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
 _SOLVERS = [int(mujoco.mjtSolver.mjSOL_NEWTON), int(mujoco.mjtSolver.mjSOL_CG)]
 _EQUALITIES = [
   int(mujoco.mjtEq.mjEQ_CONNECT),
@@ -37,7 +43,10 @@ _JOINT_TRANSMISSIONS = [
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
-_FREE = int(mujoco.mjtJoint.mjJNT_FREE)
+
+
+FLUID = ("opt.wind", "opt.density", "opt.viscosity")
+"""Parameters that switch fluid forces on."""
 
 
 def _names(mjm: mujoco.MjModel, objtype: mujoco.mjtObj, ids) -> list[str]:
@@ -68,12 +77,11 @@ def _branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
   The engine keeps only the entries of J J^T that the inertia matrix has room for, pairs of dofs on
   one chain.
   """
+  pattern = inertia_pattern(mjm)
   found = np.zeros(mjm.ntendon, dtype=bool)
   for t in _where(mjm.tendon_type == _SPATIAL):
-    dofs = mjm.ten_J_colind[mjm.ten_J_rowadr[t] : mjm.ten_J_rowadr[t] + mjm.ten_J_rownnz[t]]
-    for i in dofs:
-      row = mjm.M_colind[mjm.M_rowadr[i] : mjm.M_rowadr[i] + mjm.M_rownnz[i]]
-      found[t] |= not np.isin(dofs[dofs <= i], row).all()
+    dofs = tendon_dofs(mjm, t)
+    found[t] = not pattern[np.ix_(dofs, dofs)].all()
   return found
 
 
@@ -93,12 +101,6 @@ def _on_tendon(mjm: mujoco.MjModel) -> np.ndarray:
   return mjm.actuator_trntype == _TENDON_TRANSMISSION
 
 
-def _on_branching_tendon(mjm: mujoco.MjModel) -> np.ndarray:
-  """Actuators on the tendons of `_branching_tendons`."""
-  branching = np.append(_branching_tendons(mjm), False)
-  return branching[np.where(_on_tendon(mjm), mjm.actuator_trnid[:, 0], -1)]
-
-
 def _velocity_feedback(mjm: mujoco.MjModel) -> np.ndarray:
   """Actuators whose force depends on their velocity."""
   gain = (mjm.actuator_gaintype == int(GAIN_AFFINE)) & (mjm.actuator_gainprm[:, 2] != 0)
@@ -115,9 +117,9 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.extend(f"{name}: {reason}" for name in _names(mjm, objtype, _where(mask)))
 
   opt = mjm.opt
-  if opt.integrator not in (_EULER, _IMPLICITFAST):
+  if opt.integrator != _EULER and not is_implicit(mjm):
     name = mujoco.mjtIntegrator(opt.integrator).name
-    found.append(f"option integrator {name}: use Euler or implicitfast")
+    found.append(f"option integrator {name}: use Euler, implicit or implicitfast")
   if opt.solver not in _SOLVERS:
     found.append(f"option solver {mujoco.mjtSolver(opt.solver).name}: use Newton or CG")
   if opt.noslip_iterations:
@@ -126,8 +128,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.append("option enable sleep: a sleeping tree has no gradient")
   if opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE:
     found.append("option enable override: contact override is not differentiated")
-  if (opt.density or opt.viscosity) and opt.integrator == _IMPLICITFAST:
-    found.append("option density, viscosity: fluid forces under implicitfast; use Euler")
   clamped = (mjm.jnt_actgravcomp != 0) & (mjm.jnt_actfrclimited != 0)
   if mjm.body_gravcomp.any():
     add(_OBJECT.mjOBJ_JOINT, clamped, "gravity compensation inside an actuator force limit")
@@ -165,32 +165,15 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")
 
-  if opt.integrator == _IMPLICITFAST:
-    damped = bool(mjm.dof_damping.any() or mjm.dof_dampingpoly.any())
-    if damped and opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_ACTUATION):
-      found.append(
-        "option disable actuation under implicitfast: the engine drops damping; use Euler"
-      )
-    add(
-      tendon,
-      branching & _tendon_has(mjm, ("damping", "dampingpoly")),
-      "damping of a spatial tendon between branches of the tree under implicitfast; use Euler",
-    )
-    standalone = [
-      mjm.jnt_bodyid[j]
-      for j in _where(mjm.jnt_type == _FREE)
-      if mjm.tree_dofnum[mjm.dof_treeid[mjm.jnt_dofadr[j]]] == 6
-    ]
-    found.extend(
-      f"{name}: implicitfast integrates lone free bodies by a rule of its own; use Euler"
-      for name in _names(mjm, _OBJECT.mjOBJ_BODY, np.array(standalone, dtype=int))
-    )
+  if is_implicit(mjm):
+    lone = lone_free_trees(mjm)[mjm.dof_treeid]
+    damped = (mjm.dof_damping != 0) | mjm.dof_dampingpoly.any(axis=1)
+    if (damped & ~lone).any() and opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_ACTUATION):
+      found.append("option disable actuation: the implicit integrators drop damping; use Euler")
+    damped = _tendon_has(mjm, ("damping", "dampingpoly"))
+    for reason, mask in tendon_rules(mjm).items():
+      add(tendon, mask & damped, f"damping {reason} under an implicit integrator; use Euler")
     velocity = _velocity_feedback(mjm)
-    add(
-      actuator,
-      _on_branching_tendon(mjm) & velocity,
-      "velocity feedback through a spatial tendon between branches of the tree; use Euler",
-    )
     other_ctrl = (mjm.actuator_dyntype == mujoco.mjtDyn.mjDYN_NONE) & (
       mjm.actuator_ctrladr != np.arange(mjm.actuator_ctrladr.size)
     )
@@ -199,8 +182,14 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
       other_ctrl & (mjm.actuator_gaintype != int(GAIN_FIXED)) & velocity,
       "the engine's slope of the gain reads another actuator's control; use Euler",
     )
+    for reason, mask in actuator_rules(mjm).items():
+      reason = f"velocity feedback {reason} under an implicit integrator; use Euler"
+      add(actuator, mask & velocity, reason)
     if opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_DAMPER):
       add(actuator, velocity, "the engine drops velocity feedback where damping is disabled")
+    if opt.density or opt.viscosity:
+      for reason, mask in fluid_rules(mjm).items():
+        add(_OBJECT.mjOBJ_BODY, mask, f"{reason}, under an implicit integrator; use Euler")
   return found
 
 
@@ -251,20 +240,28 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   clamped = (mjm.jnt_actgravcomp != 0) & (mjm.jnt_actfrclimited != 0)
   reason = "gravity compensation inside an actuator force limit"
   add("body_gravcomp", _OBJECT.mjOBJ_JOINT, clamped, reason)
-  if mjm.opt.integrator == _IMPLICITFAST:
-    reason = "of a spatial tendon between branches of the tree under implicitfast; use Euler"
-    for name in ("tendon_damping", "tendon_dampingpoly"):
-      add(name, tendon, branching, f"no damping {reason}")
+  if is_implicit(mjm):
+    for reason, mask in tendon_rules(mjm).items():
+      for name in ("tendon_damping", "tendon_dampingpoly"):
+        add(name, tendon, mask, f"no damping {reason} under an implicit integrator; use Euler")
     affine = {
       "actuator_gainprm": mjm.actuator_gaintype == int(GAIN_AFFINE),
       "actuator_biasprm": mjm.actuator_biastype == int(BIAS_AFFINE),
     }
-    for name, mask in affine.items():
-      driven = np.isin(np.arange(mjm.ntendon), mjm.actuator_trnid[_on_tendon(mjm) & mask, 0])
-      reason = "no velocity feedback through a spatial tendon between branches of the tree under"
-      add(name, tendon, branching & driven, f"{reason} implicitfast; use Euler")
-    for name in ("opt.wind", "opt.density", "opt.viscosity"):
-      refused[name] = ["fluid forces under implicitfast; use Euler"]
+    for reason, mask in actuator_rules(mjm).items():
+      reason = f"no velocity feedback {reason} under an implicit integrator; use Euler"
+      for name, can_feed_back in affine.items():
+        add(name, _OBJECT.mjOBJ_ACTUATOR, mask & can_feed_back, reason)
+    if mjm.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_ACTUATION):
+      lone = lone_free_trees(mjm)[mjm.dof_treeid]
+      reason = "no damping without actuation under an implicit integrator; use Euler"
+      damped = np.zeros(mjm.njnt, dtype=bool)
+      damped[mjm.dof_jntid[~lone]] = True
+      for name in ("dof_damping", "dof_dampingpoly"):
+        add(name, _OBJECT.mjOBJ_JOINT, damped, reason)
+    for reason, mask in fluid_rules(mjm).items():
+      for name in FLUID:
+        add(name, _OBJECT.mjOBJ_BODY, mask, f"{reason}, under an implicit integrator; use Euler")
   return refused
 
 

@@ -13,6 +13,7 @@ import mujoco_warp as mjw
 import numpy as np
 import warp as wp
 
+from mjgrad._src.engine.features import FLUID
 from mjgrad._src.engine.features import refused_parameters
 from mjgrad._src.errors import InvalidInput
 
@@ -170,9 +171,6 @@ FOLLOWERS = {
 }
 """The engine's fields that are computed from a parameter."""
 
-FLUID = frozenset(("opt.wind", "opt.density", "opt.viscosity"))
-"""Parameters that switch fluid forces on."""
-
 
 def zeros_like_field(field: wp.array, rows: int) -> wp.array:
   """A zero array with the entries of a field and `rows` rows in the leading axis."""
@@ -206,7 +204,7 @@ def with_buffers(
   option = {name[4:]: a for name, a in read.items() if name.startswith("opt.")}
   model_fields = {name: a for name, a in read.items() if not name.startswith("opt.")}
   opt = dataclasses.replace(model.opt, **option)
-  has_fluid = model.has_fluid or not FLUID.isdisjoint(requested)
+  has_fluid = model.has_fluid or any(name in requested for name in FLUID)
   return dataclasses.replace(model, opt=opt, has_fluid=has_fluid, **model_fields), buffers
 
 

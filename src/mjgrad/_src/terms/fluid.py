@@ -65,14 +65,14 @@ def box_term(
 
 
 @wp.func
-def _max_moment(d0: float, d1: float, d2: float) -> wp.float32:
+def max_moment(d0: float, d1: float, d2: float) -> wp.float32:
   """Largest moment of inertia of a disc-like ellipsoid turning about its first semiaxis."""
   d = wp.max(d1, d2)
   return 8.0 / 15.0 * PI * d0 * d * d * d * d
 
 
 @wp.func
-def _semiaxes(size: wp.vec3, geomtype: int) -> wp.vec3:
+def semiaxes_of(size: wp.vec3, geomtype: int) -> wp.vec3:
   """Semiaxes of the ellipsoid that stands for a geom [m]."""
   semiaxes = size
   if geomtype == SPHERE:
@@ -97,7 +97,7 @@ def ellipsoid_term(
   viscosity: float,
 ) -> wp.float32:
   """phi of an ellipsoid."""
-  semiaxes = _semiaxes(size, geomtype)
+  semiaxes = semiaxes_of(size, geomtype)
   d_max = wp.max(wp.max(semiaxes[0], semiaxes[1]), semiaxes[2])
   d_min = wp.min(wp.min(semiaxes[0], semiaxes[1]), semiaxes[2])
   d_mid = semiaxes[0] + semiaxes[1] + semiaxes[2] - d_max - d_min
@@ -127,9 +127,9 @@ def ellipsoid_term(
 
   sphere = 2.0 / 3.0 * (semiaxes[0] + semiaxes[1] + semiaxes[2])
   i_max = 8.0 / 15.0 * PI * d_mid * d_max * d_max * d_max * d_max
-  i0 = _max_moment(semiaxes[0], semiaxes[1], semiaxes[2])
-  i1 = _max_moment(semiaxes[1], semiaxes[2], semiaxes[0])
-  i2 = _max_moment(semiaxes[2], semiaxes[0], semiaxes[1])
+  i0 = max_moment(semiaxes[0], semiaxes[1], semiaxes[2])
+  i1 = max_moment(semiaxes[1], semiaxes[2], semiaxes[0])
+  i2 = max_moment(semiaxes[2], semiaxes[0], semiaxes[1])
   angular_drag = wp.vec3(
     w[0] * (coef[3] * i0 + coef[2] * (i_max - i0)),
     w[1] * (coef[3] * i1 + coef[2] * (i_max - i1)),

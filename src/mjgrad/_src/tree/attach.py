@@ -80,6 +80,24 @@ def frame_state(
 
 
 @wp.func
+def add_direction(
+  worldid: int,
+  bodyid: int,
+  slot: int,
+  twist: wp.spatial_vector,
+  force: wp.vec3,
+  torque: wp.vec3,
+  offset: wp.vec3,
+  wrench_out: wp.array3d[wp.spatial_vector],
+) -> wp.spatial_vector:
+  """Adds the wrench of a point's velocity along one direction; returns its part of the pose's."""
+  f = wrench_at(force, torque, offset)
+  wp.atomic_add(wrench_out, worldid, slot, bodyid, f)
+  point = wp.cross(force, wp.spatial_top(twist))
+  return wrench_at(point, wp.vec3(0.0), offset) + cross_force(twist, f)
+
+
+@wp.func
 def add_frame(
   worldid: int,
   bodyid: int,

@@ -14,6 +14,25 @@ _JOINT_NDOF = {
 }
 
 
+def lone_free_trees(mjm: mujoco.MjModel) -> np.ndarray:
+  """Trees of one free joint and nothing that moves on it, shape [ntree]."""
+  found = np.zeros(mjm.ntree, dtype=bool)
+  free = mjm.jnt_dofadr[mjm.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)]
+  found[mjm.dof_treeid[free]] = mjm.tree_dofnum[mjm.dof_treeid[free]] == 6
+  return found
+
+
+def _gyroscopic_trees(mjm: mujoco.MjModel) -> np.ndarray:
+  """See `Tree.tree_gyroscopic`; without any force to derive `implicitfast` is explicit."""
+  disable = mujoco.mjtDisableBit
+  forces = int(disable.mjDSBL_ACTUATION | disable.mjDSBL_SPRING | disable.mjDSBL_DAMPER)
+  if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICIT:
+    return np.ones(mjm.ntree, dtype=bool)
+  if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+    return lone_free_trees(mjm) & (mjm.opt.disableflags & forces != forces)
+  return np.zeros(mjm.ntree, dtype=bool)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tree:
   """Static indices of the kinematic tree.
@@ -22,6 +41,8 @@ class Tree:
     body_lastdof: last dof of the body's chain, -1 for a static body, shape [nbody]
     dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
+    tree_gyroscopic: whether the integrator takes the velocity derivative of the tree's bias forces
+      into A: `implicit` always, `implicitfast` for a lone free joint, shape [ntree]
     limited_jnt: ids of limited joints, shape [nlimit]
     body_equality: ids of connect and weld equalities, shape [nequality]
     block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
@@ -30,6 +51,7 @@ class Tree:
   body_lastdof: wp.array
   dof_before: wp.array
   dof_after: wp.array
+  tree_gyroscopic: wp.array
   limited_jnt: wp.array
   body_equality: wp.array
   block_row: wp.array
@@ -55,5 +77,7 @@ class Tree:
     pair_types = [int(mujoco.mjtEq.mjEQ_CONNECT), int(mujoco.mjtEq.mjEQ_WELD)]
     body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
     blocks = np.tril_indices((mjm.nv + 1) // 2)
-    arrays = (lastdof, before, after, limited, body_equality, *blocks)
-    return cls(*(wp.array(a.astype(np.int32), dtype=int, device=device) for a in arrays))
+    gyroscopic = _gyroscopic_trees(mjm)
+    arrays = (lastdof, before, after, gyroscopic, limited, body_equality, *blocks)
+    types = (bool if a is gyroscopic else int for a in arrays)
+    return cls(*(wp.array(a, dtype=t, device=device) for a, t in zip(arrays, types)))

@@ -1,0 +1,122 @@
+"""Where the implicit integrators of the engine have no exact gradient.
+
+Under `implicit` and `implicitfast` A = M - h D takes the derivatives D of forces in the velocity.
+What the engine takes of them is not always a derivative of something, nor what C MuJoCo takes:
+
+- it stores D in the pattern of its inertia matrix, which has no entry for two dofs on different
+  branches, and none for those of a "simple" body, whose inertia matrix is diagonal. Under
+  `implicit` C MuJoCo keeps the latter;
+- lone free bodies (one free joint and nothing that moves on it) are integrated by themselves, with
+  none of what tendons and actuators contribute; C MuJoCo keeps them;
+- `implicit` mirrors the lower triangle of what an ellipsoid in a fluid contributes, which is not
+  symmetric; C MuJoCo keeps both triangles;
+- fluids contribute even where no passive force acts.
+
+Each function returns masks over elements by the reason for refusing them.
+"""
+
+import mujoco
+import numpy as np
+
+from mjgrad._src.tree.indices import lone_free_trees
+
+IMPLICIT = int(mujoco.mjtIntegrator.mjINT_IMPLICIT)
+IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+_SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
+_TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
+_JOINT_TRANSMISSIONS = [
+  int(mujoco.mjtTrn.mjTRN_JOINT),
+  int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
+]
+_NDOF = {int(mujoco.mjtJoint.mjJNT_FREE): 6, int(mujoco.mjtJoint.mjJNT_BALL): 3}
+
+BRANCHES = "through a spatial tendon between branches of the tree"
+SIMPLE = "between dofs whose block of the inertia matrix is diagonal"
+LONE = "on a lone free body"
+
+Rules = dict[str, np.ndarray]
+
+
+def is_implicit(mjm: mujoco.MjModel) -> bool:
+  """Whether the model is integrated by `implicit` or `implicitfast`."""
+  return mjm.opt.integrator in (IMPLICIT, IMPLICITFAST)
+
+
+def inertia_pattern(mjm: mujoco.MjModel) -> np.ndarray:
+  """Pairs of dofs with an entry in the inertia matrix, shape [nv, nv]."""
+  found = np.zeros((mjm.nv, mjm.nv), dtype=bool)
+  for i in range(mjm.nv):
+    row = slice(mjm.M_rowadr[i], mjm.M_rowadr[i] + mjm.M_rownnz[i])
+    found[i, mjm.M_colind[row]] = True
+  return found | found.T
+
+
+def tendon_dofs(mjm: mujoco.MjModel, tendon: int) -> np.ndarray:
+  """Dofs that a tendon acts on."""
+  row = slice(mjm.ten_J_rowadr[tendon], mjm.ten_J_rowadr[tendon] + mjm.ten_J_rownnz[tendon])
+  return mjm.ten_J_colind[row]
+
+
+def _lone_dofs(mjm: mujoco.MjModel) -> np.ndarray:
+  return lone_free_trees(mjm)[mjm.dof_treeid]
+
+
+def _misses(pattern: np.ndarray, dofs: np.ndarray) -> bool:
+  return not pattern[np.ix_(dofs, dofs)].all()
+
+
+def tendon_rules(mjm: mujoco.MjModel) -> Rules:
+  """Tendons through which no force may depend on the velocity, by reason."""
+  pattern, lone = inertia_pattern(mjm), _lone_dofs(mjm)
+  found = {reason: np.zeros(mjm.ntendon, dtype=bool) for reason in (BRANCHES, SIMPLE, LONE)}
+  for t in range(mjm.ntendon):
+    dofs = tendon_dofs(mjm, t)
+    spatial = mjm.tendon_type[t] == _SPATIAL
+    simple = dofs[mjm.dof_simplenum[dofs] > 0]
+    found[BRANCHES][t] = spatial and _misses(pattern, dofs)
+    found[SIMPLE][t] = mjm.opt.integrator == IMPLICIT and _misses(pattern, simple)
+    found[LONE][t] = lone[dofs].any()
+  return found
+
+
+def actuator_rules(mjm: mujoco.MjModel) -> Rules:
+  """Actuators whose force may not depend on the velocity, by reason."""
+  pattern, lone = inertia_pattern(mjm), _lone_dofs(mjm)
+  target = mjm.actuator_trnid[:, 0]
+  on_tendon = mjm.actuator_trntype == _TENDON_TRANSMISSION
+  found = {}
+  for reason, mask in tendon_rules(mjm).items():
+    found[reason] = np.zeros(mjm.nactuator, dtype=bool)
+    found[reason][on_tendon] = mask[target[on_tendon]]
+  for i in np.flatnonzero(np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)):
+    first = mjm.jnt_dofadr[target[i]]
+    dofs = np.arange(first, first + _NDOF.get(int(mjm.jnt_type[target[i]]), 1))
+    found[SIMPLE][i] = _misses(pattern, dofs)
+    found[LONE][i] = lone[dofs].any()
+  return found
+
+
+def fluid_rules(mjm: mujoco.MjModel) -> Rules:
+  """Bodies that may not move in a fluid, by reason."""
+  pattern, lone = inertia_pattern(mjm), lone_free_trees(mjm)
+  moving = (mjm.body_treeid >= 0) & (mjm.body_mass >= mujoco.mjMINVAL)
+  chained = moving & ~np.append(lone, True)[mjm.body_treeid]
+  simple = np.zeros(mjm.nbody, dtype=bool)
+  for b in np.flatnonzero(chained):
+    first = mjm.body_dofadr[mjm.body_weldid[b]]
+    dofs = np.arange(first, first + mjm.body_dofnum[mjm.body_weldid[b]])
+    simple[b] = _misses(pattern, dofs)
+  found = {f"a force of the fluid {SIMPLE}": simple}
+  if mjm.opt.integrator == IMPLICIT:
+    ellipsoid = np.zeros(mjm.nbody, dtype=bool)
+    ellipsoid[mjm.geom_bodyid[mjm.geom_fluid.reshape(mjm.ngeom, mujoco.mjNFLUID)[:, 0] > 0]] = True
+    reason = "an ellipsoid in a fluid, of which the engine's implicit keeps one triangle"
+    found[reason] = chained & ellipsoid
+  disable = mujoco.mjtDisableBit
+  passive = int(disable.mjDSBL_SPRING | disable.mjDSBL_DAMPER)
+  everything = passive | int(disable.mjDSBL_ACTUATION)
+  off = mjm.opt.disableflags & passive == passive
+  explicit = mjm.opt.integrator == IMPLICITFAST and mjm.opt.disableflags & everything == everything
+  if off and not explicit:
+    found["a fluid without passive forces, which the engine still takes into A"] = moving
+  return found
