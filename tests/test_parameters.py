@@ -67,7 +67,7 @@ CASES = {
       ball='damping="0.5 0.1 0.1" frictionloss="0.5"',
       last='damping="0"',
     ),
-    (*DAMPING, "dof_frictionloss", "dof_solref", "dof_solimp"),
+    (*DAMPING, "dof_frictionloss", "dof_solref", "dof_solimp", "dof_invweight0"),
     velocity=0.1,
     skipped=3,
   ),
@@ -95,7 +95,7 @@ CASES = {
       ball=f'limited="true" {SOLID} range="0 10"',
       last=f'limited="true" {SOLID} range="-1 1"',
     ),
-    (*LIMITED, "opt.timestep"),
+    (*LIMITED, "opt.timestep", "dof_invweight0"),
   ),
   "joint_equality": Case(
     chain(
@@ -103,7 +103,7 @@ CASES = {
         <joint joint1="hinge" joint2="last" polycoef="0.1 0.5 0.3 -0.2 0.4" {EQUALITY}/>
         <joint joint1="slide" polycoef="0.05 0 0 0 0" solref="-200 -15"/>"""
     ),
-    ROWS,
+    (*ROWS, "dof_invweight0"),
     position=0.05,
   ),
   "body_equality": Case(
@@ -112,7 +112,7 @@ CASES = {
         <connect body1="last" anchor="0.05 0 0.1" {EQUALITY}/>
         <weld body1="slide" body2="hinge" torquescale="0.7" relpose="0.3 0.02 0 1 0.1 0.2 0.1"/>"""
     ),
-    ROWS,
+    (*ROWS, "body_invweight0"),
     position=0.03,
   ),
   "tendon": Case(
@@ -148,6 +148,7 @@ CASES = {
       "tendon_solimp_lim",
       "tendon_solref_fri",
       "tendon_solimp_fri",
+      "tendon_invweight0",
       "opt.timestep",
     ),
     velocity=0.3,
@@ -160,7 +161,7 @@ CASES = {
         <tendon tendon1="one" tendon2="two" polycoef="0.1 0.5 0.3 -0.2 0.4" {EQUALITY}/>
         <tendon tendon1="two" polycoef="0.05 0 0 0 0"/>""",
     ),
-    ("tendon_length0", *ROWS),
+    ("tendon_length0", "tendon_invweight0", *ROWS),
     position=0.1,
   ),
   "fluid_box": Case(
@@ -189,7 +190,7 @@ CASES = {
   ),
   "contact": Case(
     models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
-    ("geom_size", "geom_friction", "opt.timestep"),
+    ("geom_size", "geom_friction", "opt.timestep", "body_invweight0"),
     position=1e-3,
     velocity=0.1,
   ),
@@ -200,7 +201,7 @@ CASES = {
       .replace("<option", '<option impratio="3"'),
       cone="elliptic",
     ),
-    ("geom_friction", "opt.impratio"),
+    ("geom_friction", "opt.impratio", "body_invweight0"),
     position=1e-3,
     velocity=0.1,
   ),

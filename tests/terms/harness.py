@@ -6,6 +6,7 @@ acceleration, so that a wrong law cannot hide behind v' = v + dt a. A test of ac
 the next activation alone.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.check.compare import forward_error
+from mjgrad._src.derived.constants import DERIVED
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.linearize import step_gradient
 from tests.oracles import STATE_CHANNELS
@@ -21,6 +23,18 @@ from tests.oracles import Linearisation
 from tests.oracles import Oracle
 from tests.oracles import Point
 from tests.oracles import linearise
+
+
+class Recompiled(Oracle):
+  """The oracle with every derived constant as the compiler would compute it."""
+
+  def _write(self, name: str, value: np.ndarray) -> None:
+    super()._write(name, value)
+    scratch = copy.deepcopy(self.mjm)
+    mujoco.mj_setConst(scratch, mujoco.MjData(scratch))
+    for constant in (*DERIVED, "body_subtreemass", "dof_M0"):
+      getattr(self.mjm, constant)[:] = getattr(scratch, constant)
+
 
 STATE = ("qpos", "qvel")
 
@@ -69,6 +83,7 @@ def compare(
   seed: int = 0,
   differing: int = 0,
   on: Literal["qvel", "act"] = "qvel",
+  derived: Literal["fixed", "follow"] = "fixed",
 ) -> tuple[dict[str, Comparison], list[Linearisation]]:
   """Gradients of one step at every point, one world each.
 
@@ -81,17 +96,18 @@ def compare(
     seed: of the cotangents.
     differing: number of states at which the engine's step may differ from the oracle's.
     on: what the cotangent is on, the next velocity or the next activation.
+    derived: whether the simulator's derived constants follow its parameters, and the oracle's.
 
   Returns:
     The comparison of every channel, and the oracle at every point.
   """
   points = [point.float32() for point in points]
-  oracle = Oracle(mjm)
+  oracle = Oracle(mjm) if derived == "fixed" else Recompiled(mjm)
   for name, value in (values or {}).items():
     oracle.parameter(name)[:] = value
   names = (*channels, *params)
   local = [linearise(oracle, point, names) for point in points]
-  sim = Simulator(mjm, len(points), "cpu")
+  sim = Simulator(mjm, len(points), "cpu", derived=derived)
   rng = np.random.default_rng(seed)
   adj_qvel = rng.normal(size=(len(points), mjm.nv)).astype(np.float32).astype(np.float64)
   adj_act = rng.normal(size=(len(points), mjm.na)).astype(np.float32).astype(np.float64)

@@ -31,11 +31,15 @@ class RowAdjoint:
     solref: of the rows' `solref`, by element
     solimp: of the rows' `solimp`, by element
     timestep: of `opt.timestep`
+    dof_invweight0, body_invweight0, tendon_invweight0: of the rows' inverse weights
   """
 
   solref: wp.array2d[wp.vec2]
   solimp: wp.array2d[vec5]
   timestep: wp.array[float]
+  dof_invweight0: wp.array2d[float]
+  body_invweight0: wp.array2d[wp.vec2]
+  tendon_invweight0: wp.array2d[float]
 
 
 @wp.func

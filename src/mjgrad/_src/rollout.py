@@ -16,6 +16,9 @@ from mjgrad._src.adjoint import tape as tape_ops
 from mjgrad._src.adjoint.step_vjp import step_vjp
 from mjgrad._src.adjoint.tape import Tape
 from mjgrad._src.adjoint.workspace import Workspace
+from mjgrad._src.derived.constants import DerivedConstants
+from mjgrad._src.derived.constants import followers
+from mjgrad._src.derived.pullback import pull_back
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.integrators import coordinates
@@ -45,8 +48,10 @@ class Program:
   def __init__(self, sim, requested: dict[str, bool], nstep: int):
     self.sim, self.nstep = sim, nstep
     self.data = sim.data
-    self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, requested)
     self.requested = requested
+    self.following = followers(requested) if sim.derived == "follow" else {}
+    self.fields = requested | self.following
+    self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, self.fields)
     self._graphs = {}
 
   @functools.cached_property
@@ -57,11 +62,15 @@ class Program:
   @functools.cached_property
   def work(self) -> Workspace:
     sim = self.sim
-    return Workspace(sim.mjm, self.model, self.data, sim.tree, self.tape, self.requested)
+    return Workspace(sim.mjm, self.model, self.data, sim.tree, self.tape, self.fields)
+
+  @functools.cached_property
+  def constants(self) -> DerivedConstants:
+    return DerivedConstants(self)
 
   def forward(self, record: bool) -> None:
     """Takes `nstep` steps from the state in `data`; fills the tape if `record`."""
-    parameters.update_followers(self.model, self.buffers)
+    self._follow()
     if record:
       self.tape.step.zero_()
       tape_ops.store_state(self.tape, self.data)
@@ -79,12 +88,14 @@ class Program:
     """
     work = self.work
     work.zero_cotangents()
-    parameters.update_followers(self.model, self.buffers)
+    self._follow()
     coordinates.to_tangent(self.model, self.tape.qpos, self.nstep, adj_qpos, work.adj_qpos)
     wp.copy(work.adj_qvel, adj_qvel)
     wp.copy(work.adj_act, adj_act)
     self.tape.step.fill_(self.nstep)
     self._replay("backward", self._backward)
+    if self.following:
+      self._replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
 
   def ambient_adj_qpos(self) -> wp.array:
     """The cotangent of the first state's qpos in its ambient coordinates, shape [nworld, nq]."""
@@ -104,10 +115,16 @@ class Program:
   def _backward(self) -> None:
     step_vjp(self.work)
 
-  def _replay(self, name: str, body) -> None:
+  def _follow(self) -> None:
+    """Recomputes what follows the parameters in the buffers."""
+    parameters.update_followers(self.model, self.buffers)
+    if self.following:
+      self._replay("derived", self.constants.update, 1)
+
+  def _replay(self, name: str, body, times: int | None = None) -> None:
     if name not in self._graphs:
       self._graphs[name] = self._capture(body)
-    for _ in range(self.nstep):
+    for _ in range(times or self.nstep):
       wp.capture_launch(self._graphs[name])
 
   def _capture(self, body) -> wp.Graph:

@@ -420,17 +420,9 @@ def _timestep_vjp(work) -> None:
     )
 
 
-def dynamics_multiplier(work) -> None:
-  """Fills `work.lam` from the integrator's right-hand side, and corrects `work.qacc`."""
+def solve_hessian(work) -> None:
+  """Assembles H at the rows in `work` and solves it for both columns of `work.rhs`."""
   m, d = work.model, work.data
-  dofs = (d.nworld, m.nv)
-  rows.launch(work)
-  wp.launch(
-    _dynamics_residual,
-    dim=dofs,
-    inputs=[m.nv, m.M_elemid, d.nefc, d.M, d.qfrc_smooth, work.qacc, work.efc_J, work.efc_force],
-    outputs=[work.rhs],
-  )
   wp.launch(
     _hessian,
     dim=(d.nworld, work.tree.block_row.size),
@@ -454,5 +446,19 @@ def dynamics_multiplier(work) -> None:
     outputs=[work.matrix],
   )
   _solve(work)
+
+
+def dynamics_multiplier(work) -> None:
+  """Fills `work.lam` from the integrator's right-hand side, and corrects `work.qacc`."""
+  m, d = work.model, work.data
+  dofs = (d.nworld, m.nv)
+  rows.launch(work)
+  wp.launch(
+    _dynamics_residual,
+    dim=dofs,
+    inputs=[m.nv, m.M_elemid, d.nefc, d.M, d.qfrc_smooth, work.qacc, work.efc_J, work.efc_force],
+    outputs=[work.rhs],
+  )
+  solve_hessian(work)
   wp.launch(_dynamics_solution, dim=dofs, inputs=[work.solution], outputs=[work.qacc, work.lam])
   rows.residual(work)

@@ -135,6 +135,9 @@ class Workspace:
     adj = RowAdjoint()
     adj.solref, adj.solimp = self.adj[solref], self.adj[solimp]
     adj.timestep = self.adj["opt.timestep"]
+    adj.dof_invweight0 = self.adj["dof_invweight0"]
+    adj.body_invweight0 = self.adj["body_invweight0"]
+    adj.tendon_invweight0 = self.adj["tendon_invweight0"]
     return adj
 
   def zero_cotangents(self) -> None:

@@ -131,13 +131,14 @@ def jacobian(
   known[entries] = True
 
   typical = []
-  for index in entries.tolist():
+  indices: list[int] = entries.tolist()
+  for index in indices:
     moved = oracle.displaced(point, base, channel, index, steps[1] * scale[index])
     typical.append(np.linalg.norm(moved) / steps[1])
   sizes = [t for t in typical if t > noise / steps[1]]
   floor = COLUMN_FLOOR * float(np.median(sizes or [1.0]))
 
-  for index in entries.tolist():
+  for index in indices:
     one_sided = _at_lower_bound(oracle, channel, index)
     column = derivative(
       lambda e, i=index: oracle.displaced(point, base, channel, i, e * scale[i]),

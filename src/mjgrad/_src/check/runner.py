@@ -178,11 +178,13 @@ class _Engine:
     self._mjm = mjm
     self._points = [state.point for state in states]
     # A little room: the engine may find a contact that C MuJoCo does not.
-    capacity = {
-      "nconmax": max(state.ncon for state in states) + 16,
-      "njmax": max(state.nefc for state in states) + 64,
-    }
-    self._sim = Simulator(mjm, len(states), device, **capacity)
+    self._sim = Simulator(
+      mjm,
+      len(states),
+      device,
+      nconmax=max(state.ncon for state in states) + 16,
+      njmax=max(state.nefc for state in states) + 64,
+    )
 
   @property
   def device(self) -> str:

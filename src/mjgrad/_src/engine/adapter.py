@@ -69,6 +69,17 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
   mjw.make_constraint(m, d)
 
 
+def reference_point(m: mjw.Model, d: mjw.Data) -> None:
+  """Computes poses, tendons, `M` and actuator moments at `d.qpos`, without contacts."""
+  mjw.kinematics(m, d)
+  mjw.com_pos(m, d)
+  mjw.tendon(m, d)
+  mjw.crb(m, d)
+  if m.ntendon:
+    _tendon_armature(m, d)
+  mjw.transmission(m, d)
+
+
 def kinematics(m: mjw.Model, d: mjw.Data) -> None:
   """Recomputes poses, `subtree_com`, `cdof`, `cvel` and `cdof_dot` from `d.qpos` and `d.qvel`."""
   mjw.kinematics(m, d)

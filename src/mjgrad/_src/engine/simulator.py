@@ -1,5 +1,7 @@
 """The simulator: a MuJoCo model on a device, for a batch of worlds, ready to differentiate."""
 
+from typing import Literal
+
 import mujoco
 import mujoco_warp as mjw
 import warp as wp
@@ -34,6 +36,9 @@ class Simulator:
       one.
     nconmax: room for contacts per world, on average over worlds; None takes the engine's default.
     njmax: room for constraint rows in each world; None takes the engine's default.
+    derived: whether the constants that MuJoCo's compiler derives at qpos0 (`dof_invweight0`,
+      `body_invweight0`, `tendon_invweight0`, `tendon_length0`, `actuator_acc0`) keep the values of
+      `mjm` ("fixed") or are functions of the parameters, as after compiling again ("follow").
 
   Attributes:
     mjm: the MuJoCo model.
@@ -45,7 +50,7 @@ class Simulator:
 
   Raises:
     UnsupportedFeature: the model uses something without a gradient; lists every element.
-    InvalidInput: nworld is not positive, or mjm is not an MjModel.
+    InvalidInput: nworld is not positive, mjm is not an MjModel, or an unknown `derived`.
   """
 
   def __init__(
@@ -56,6 +61,7 @@ class Simulator:
     *,
     nconmax: int | None = None,
     njmax: int | None = None,
+    derived: Literal["fixed", "follow"] = "fixed",
   ):
     if not isinstance(mjm, mujoco.MjModel):
       raise InvalidInput(
@@ -64,7 +70,9 @@ class Simulator:
       )
     if nworld < 1:
       raise InvalidInput(f"nworld is {nworld}; expected at least 1.")
-    self.mjm, self.nworld = mjm, nworld
+    if derived not in ("fixed", "follow"):
+      raise InvalidInput(f"derived is {derived!r}; expected 'fixed' or 'follow'.")
+    self.mjm, self.nworld, self.derived = mjm, nworld, derived
     self.device = wp.get_device(device) if device is not None else wp.get_preferred_device()
     self.nq, self.nv, self.nu, self.na = mjm.nq, mjm.nv, mjm.nu, mjm.na
     self.nbody = mjm.nbody

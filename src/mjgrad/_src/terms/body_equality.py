@@ -12,8 +12,6 @@ velocities,
     e'  = s/2 vec(conj(q2) (w1 - w2) q1)
     e'' = s/2 vec(conj(q2) (al1 - al2) q1 + conj(q2') (w1 - w2) q1 + conj(q2) (w1 - w2) q1')
 
-Held fixed: `body_invweight0`.
-
 Source: MuJoCo documentation, XML reference, "equality/connect", "equality/weld"; Computation,
 "Constraint model".
 """
@@ -232,6 +230,7 @@ def _body_equality_vjp(
   vel = frame1.vel - frame2.vel
   acc = frame1.acc - frame2.acc
   lam = frame1.lam - frame2.lam
+  adj_invweight = wp.vec2()
   adj1 = FrameAdjoint()
   adj2 = FrameAdjoint()
   adj_data = vec12()
@@ -252,7 +251,7 @@ def _body_equality_vjp(
       adj_scale,
       adj_solref,
       adj_solimp,
-      _invweights,
+      adj_weights,
       adj_timestep,
       _flags,
     ) = wp.grad(weld_term)(
@@ -274,6 +273,7 @@ def _body_equality_vjp(
       opt_disableflags,
     )
     adj_data[10] = adj_scale
+    adj_invweight = adj_weights
     if not on_sites:
       adj_relative = mul_quat(conjugate(xquat_in[worldid, body1]), adj_q1)
       for i in range(4):
@@ -287,9 +287,10 @@ def _body_equality_vjp(
     adj1.rot_lam = adj_angular_lam
     adj2.rot_lam = -adj_angular_lam
   else:
-    adj_x, adj_vel, adj_acc, adj_lam, adj_solref, adj_solimp, _weight, adj_timestep, _flags = (
+    adj_x, adj_vel, adj_acc, adj_lam, adj_solref, adj_solimp, adj_weight, adj_timestep, _flags = (
       wp.grad(point_weld_term)
     )(x, vel, acc, lam, solref, solimp, invweight[0], timestep, opt_disableflags)
+    adj_invweight = wp.vec2(adj_weight, 0.0)
   adj1.pos = adj_x
   adj2.pos = -adj_x
   adj1.vel = adj_vel
@@ -302,6 +303,8 @@ def _body_equality_vjp(
   pose2 = add_frame(worldid, body2, frame2, adj2, wrench_out)
 
   accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.body_invweight0, worldid, weight1, adj_invweight)
+  accumulate(adj_row_out.body_invweight0, worldid, weight2, adj_invweight)
   if on_sites:
     accumulate(site_wrench_out, worldid, site1, pose1)
     accumulate(site_wrench_out, worldid, site2, pose2)

@@ -13,7 +13,7 @@ r = dist - margin. With y = a - aref,
 
 In an elliptic contact the tangential rows take b from solreffriction, where it is given.
 
-Held fixed: `body_invweight0`; which edges are active and which zone of the cone holds, both taken
+Held fixed: which edges are active and which zone of the cone holds, both taken
 from the solved acceleration.
 
 Source: MuJoCo documentation, Computation, "Constraint model" (contact) and "Friction cones".
@@ -160,6 +160,7 @@ class MaterialAdjoint:
   solref: wp.vec2
   solreffriction: wp.vec2
   solimp: vec5
+  invweight: wp.float32
   impratio_invsqrt: wp.float32
   timestep: wp.float32
 
@@ -263,7 +264,7 @@ def contact_material_vjp(
       adj_solref,
       adj_solreffriction,
       adj_solimp,
-      _w,
+      adj_invweight,
       adj_impratio_invsqrt,
       adj_timestep,
       _f,
@@ -290,6 +291,7 @@ def contact_material_vjp(
     adj.solref = adj_solref
     adj.solreffriction = adj_solreffriction
     adj.solimp = adj_solimp
+    adj.invweight = adj_invweight
     adj.impratio_invsqrt = adj_impratio_invsqrt
     adj.timestep = adj_timestep
   else:
@@ -302,7 +304,7 @@ def contact_material_vjp(
       adj_solref,
       adj_solreffriction,
       adj_solimp,
-      _w,
+      adj_invweight,
       adj_impratio_invsqrt,
       adj_timestep,
       _f,
@@ -329,6 +331,7 @@ def contact_material_vjp(
     adj.solref = adj_solref
     adj.solreffriction = adj_solreffriction
     adj.solimp = adj_solimp
+    adj.invweight = adj_invweight
     adj.impratio_invsqrt = adj_impratio_invsqrt
     adj.timestep = adj_timestep
   return adj

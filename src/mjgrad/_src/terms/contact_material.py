@@ -45,6 +45,7 @@ PARAMETERS = (
   "pair_solreffriction",
   "pair_solimp",
   "pair_margin",
+  "body_invweight0",
   "opt.timestep",
   "opt.impratio",
 )
@@ -149,6 +150,7 @@ def _contact_material_vjp(
   adj_pair_solreffriction_out: wp.array2d[wp.vec2],
   adj_pair_solimp_out: wp.array2d[vec5],
   adj_pair_margin_out: wp.array2d[float],
+  adj_body_invweight0_out: wp.array2d[wp.vec2],
   adj_timestep_out: wp.array[float],
   adj_impratio_out: wp.array[float],
 ):
@@ -202,6 +204,8 @@ def _contact_material_vjp(
     mode,
   )
 
+  accumulate(adj_body_invweight0_out, worldid, b1, wp.vec2(adj.invweight, 0.0))
+  accumulate(adj_body_invweight0_out, worldid, b2, wp.vec2(adj.invweight, 0.0))
   accumulate_option(adj_timestep_out, worldid, adj.timestep)
   slope = -0.5 * impratio_invsqrt * impratio_invsqrt * impratio_invsqrt
   accumulate_option(adj_impratio_out, worldid, slope * adj.impratio_invsqrt)

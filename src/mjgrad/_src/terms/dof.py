@@ -6,7 +6,7 @@
     friction loss  phi = -lam f(a - aref), aref = -b v, with f linear between its bounds
                    f = -D y for |y| < frictionloss / D, else -sign(y) frictionloss
 
-Held fixed: `dof_invweight0`; the zone of a friction row, whose boundaries are switching points.
+Held fixed: the zone of a friction row, whose boundaries are switching points.
 
 Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integration" and
 "Constraint model" (friction loss).
@@ -156,7 +156,7 @@ def _friction_loss_vjp(
   frictionloss = dof_frictionloss[worldid % dof_frictionloss.shape[0], dofid]
   if frictionloss <= 0.0:
     return
-  adj_v, _a, _lam, adj_loss, adj_solref, adj_solimp, _invweight, adj_timestep, _flags = wp.grad(
+  adj_v, _a, _lam, adj_loss, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = wp.grad(
     friction_loss_term
   )(
     qvel_in[worldid, dofid],
@@ -172,6 +172,18 @@ def _friction_loss_vjp(
   adj_qvel_out[worldid, dofid] += adj_v
   accumulate(adj_dof_frictionloss_out, worldid, dofid, adj_loss)
   accumulate_row(adj_row_out, worldid, dofid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.dof_invweight0, worldid, dofid, adj_invweight)
+
+
+def armature_vjp(work) -> None:
+  """Adds the gradient of armature."""
+  m, d = work.model, work.data
+  if work.adj["dof_armature"].shape[0] > 0:
+    wp.launch(
+      _armature_vjp,
+      dim=(d.nworld, m.nv),
+      inputs=[work.qacc, work.lam, work.mu, work.delta, work.adj["dof_armature"]],
+    )
 
 
 def vjp(work) -> None:
@@ -204,12 +216,7 @@ def vjp(work) -> None:
         work.adj["opt.timestep"],
       ],
     )
-  if work.adj["dof_armature"].shape[0] > 0:
-    wp.launch(
-      _armature_vjp,
-      dim=(d.nworld, m.nv),
-      inputs=[work.qacc, work.lam, work.mu, work.delta, work.adj["dof_armature"]],
-    )
+  armature_vjp(work)
   if work.frictionloss_enabled:
     wp.launch(
       _friction_loss_vjp,

@@ -4,8 +4,6 @@
 
 with J = (1, -p'). With one joint, p is its constant.
 
-Held fixed: `dof_invweight0`.
-
 Source: MuJoCo documentation, XML reference, "equality/joint"; Computation, "Constraint model".
 """
 
@@ -144,7 +142,7 @@ def _joint_equality_vjp(
     _coupled,
     adj_solref,
     adj_solimp,
-    _invweight,
+    adj_invweight,
     adj_timestep,
     _flags,
   ) = wp.grad(joint_equality_term)(
@@ -165,6 +163,9 @@ def _joint_equality_vjp(
     wp.atomic_add(adj_qvel_out, worldid, dof2, adj2[1])
   accumulate(adj_eq_data_out, worldid, eqid, adj_data)
   accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.dof_invweight0, worldid, dof1, adj_invweight)
+  if coupled:
+    accumulate(adj_row_out.dof_invweight0, worldid, dof2, adj_invweight)
 
 
 def vjp(work) -> None:

@@ -10,7 +10,7 @@ For a ball joint the axis turns with the joint: with t the rotation vector, x = 
 
     dn = 1/2 n x delta + 1/2 cot(x/2) (delta - n (n . delta)),      dx = n . delta
 
-Held fixed: `dof_invweight0`; which bound is nearer; the sign of y.
+Held fixed: which bound is nearer; the sign of y.
 
 Source: MuJoCo documentation, Computation, "Constraint model" (limit).
 """
@@ -131,18 +131,18 @@ def _limit_vjp(
     row_a = sign * qacc_in[worldid, dofadr]
     row_lam = sign * lam_in[worldid, dofadr]
 
-  adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, _invweight, adj_timestep, _flags = wp.grad(
-    limit_term
-  )(
-    r,
-    row_v,
-    row_a,
-    row_lam,
-    jnt_solref[worldid % jnt_solref.shape[0], jntid],
-    jnt_solimp[worldid % jnt_solimp.shape[0], jntid],
-    dof_invweight0[worldid % dof_invweight0.shape[0], dofadr],
-    opt_timestep[worldid % opt_timestep.shape[0]],
-    opt_disableflags,
+  adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = (
+    wp.grad(limit_term)(
+      r,
+      row_v,
+      row_a,
+      row_lam,
+      jnt_solref[worldid % jnt_solref.shape[0], jntid],
+      jnt_solimp[worldid % jnt_solimp.shape[0], jntid],
+      dof_invweight0[worldid % dof_invweight0.shape[0], dofadr],
+      opt_timestep[worldid % opt_timestep.shape[0]],
+      opt_disableflags,
+    )
   )
   if is_ball:
     adj_axis = -(adj_v * v + adj_a * a + adj_lam * lam)
@@ -165,6 +165,7 @@ def _limit_vjp(
   accumulate(adj_jnt_range_out, worldid, jntid, adj_bounds)
   accumulate(adj_jnt_margin_out, worldid, jntid, -adj_r)
   accumulate_row(adj_row_out, worldid, jntid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.dof_invweight0, worldid, dofadr, adj_invweight)
 
 
 def vjp(work) -> None:

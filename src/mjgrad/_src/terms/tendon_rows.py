@@ -62,18 +62,18 @@ def _limit_vjp(
   if lower < upper:
     sign = 1.0
 
-  adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, _invweight, adj_timestep, _flags = wp.grad(
-    limit_term
-  )(
-    r,
-    sign * ten_rate[worldid, tenid, V],
-    sign * ten_rate[worldid, tenid, ACC],
-    sign * ten_rate[worldid, tenid, LAM],
-    tendon_solref_lim[worldid % tendon_solref_lim.shape[0], tenid],
-    tendon_solimp_lim[worldid % tendon_solimp_lim.shape[0], tenid],
-    tendon_invweight0[worldid % tendon_invweight0.shape[0], tenid],
-    opt_timestep[worldid % opt_timestep.shape[0]],
-    opt_disableflags,
+  adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = (
+    wp.grad(limit_term)(
+      r,
+      sign * ten_rate[worldid, tenid, V],
+      sign * ten_rate[worldid, tenid, ACC],
+      sign * ten_rate[worldid, tenid, LAM],
+      tendon_solref_lim[worldid % tendon_solref_lim.shape[0], tenid],
+      tendon_solimp_lim[worldid % tendon_solimp_lim.shape[0], tenid],
+      tendon_invweight0[worldid % tendon_invweight0.shape[0], tenid],
+      opt_timestep[worldid % opt_timestep.shape[0]],
+      opt_disableflags,
+    )
   )
   adj_ten_length_out[worldid, tenid] += sign * adj_r
   adj_ten_rate_out[worldid, tenid, V] += sign * adj_v
@@ -85,6 +85,7 @@ def _limit_vjp(
   accumulate(adj_tendon_range_out, worldid, tenid, adj_bounds)
   accumulate(adj_tendon_margin_out, worldid, tenid, -adj_r)
   accumulate_row(adj_row_out, worldid, tenid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.tendon_invweight0, worldid, tenid, adj_invweight)
 
 
 @wp.kernel
@@ -114,7 +115,7 @@ def _friction_loss_vjp(
     adj_loss,
     adj_solref,
     adj_solimp,
-    _invweight,
+    adj_invweight,
     adj_timestep,
     _flags,
   ) = wp.grad(friction_loss_term)(
@@ -133,6 +134,7 @@ def _friction_loss_vjp(
   adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
   accumulate(adj_tendon_frictionloss_out, worldid, tenid, adj_loss)
   accumulate_row(adj_row_out, worldid, tenid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.tendon_invweight0, worldid, tenid, adj_invweight)
 
 
 @wp.func
@@ -213,7 +215,7 @@ def _equality_vjp(
     _coupled,
     adj_solref,
     adj_solimp,
-    _invweight,
+    adj_invweight,
     adj_timestep,
     _flags,
   ) = wp.grad(joint_equality_term)(
@@ -234,6 +236,9 @@ def _equality_vjp(
     accumulate(adj_tendon_length0_out, worldid, ten2, -adj2[0])
   accumulate(adj_eq_data_out, worldid, eqid, adj_data)
   accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
+  accumulate(adj_row_out.tendon_invweight0, worldid, ten1, adj_invweight)
+  if coupled:
+    accumulate(adj_row_out.tendon_invweight0, worldid, ten2, adj_invweight)
 
 
 def vjp(work) -> None:
