@@ -105,6 +105,17 @@ CASES = {
     velocity=0.1,
     constrained=True,
   ),
+  "contact_solid": Case(
+    models.load(
+      models.scene("sphere", "capsule", 4).replace(
+        'type="capsule" size="0.07 0.15"', 'type="box" size="0.15 0.1 0.075"'
+      )
+    ),
+    ("geom_size",),
+    scale=1e-3,
+    velocity=0.1,
+    constrained=True,
+  ),
   "contact_material": Case(
     models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
     ("geom_friction", "geom_solref", "geom_solimp", "geom_margin"),

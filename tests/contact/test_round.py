@@ -29,8 +29,6 @@ def _vjp(
   rot2: wp.array[wp.mat33],
   geom2: wp.array2d[wp.vec3],
   index: wp.array[int],
-  dist: wp.array[float],
-  point: wp.array[wp.vec3],
   # Adjoint in:
   adj_dist_in: wp.array[float],
   adj_point_in: wp.array[wp.vec3],
@@ -50,8 +48,6 @@ def _vjp(
     rot2[i],
     geom2[i, 2],
     index[i],
-    dist[i],
-    point[i],
     adj_dist_in[i],
     adj_point_in[i],
     adj_frame_in[i],
@@ -154,8 +150,6 @@ def case(request):
   adj_point = rng.normal(size=(COUNT, 3)).astype(np.float32)
   adj_frame = rng.normal(size=(COUNT, 3, 3)).astype(np.float32)
 
-  contacts = [contact(pair, *geom, i) for geom, i in zip(geoms, index)]
-
   def vec3(x):
     return wp.array(np.ascontiguousarray(x, dtype=np.float32), dtype=wp.vec3, device="cpu")
 
@@ -175,8 +169,6 @@ def case(request):
       rotations(geoms[:, 1, 1]),
       vec3(geoms[:, 1]),
       wp.array(index.astype(np.int32), dtype=int, device="cpu"),
-      wp.array(np.float32([dist for dist, _, _ in contacts]), dtype=float, device="cpu"),
-      vec3([point for _, point, _ in contacts]),
       wp.array(adj_dist, dtype=float, device="cpu"),
       vec3(adj_point),
       wp.array(adj_frame, dtype=wp.mat33, device="cpu"),

@@ -25,6 +25,7 @@ from mjgrad._src.terms import applied
 from mjgrad._src.terms import body_equality
 from mjgrad._src.terms import contact
 from mjgrad._src.terms import contact_material
+from mjgrad._src.terms import contact_solid
 from mjgrad._src.terms import dof
 from mjgrad._src.terms import fluid
 from mjgrad._src.terms import fluid_slope
@@ -56,6 +57,7 @@ TERMS = (
   body_equality,
   actuator,
   contact,
+  contact_solid,
   contact_material,
   tendon,
   tendon_rows,

@@ -6,8 +6,12 @@ import warp as wp
 
 from mjgrad._src.accumulate import RowAdjoint
 from mjgrad._src.adjoint.tape import Tape
+from mjgrad._src.contact.cotangents import ContactCotangents
+from mjgrad._src.contact.solid import SOLID_PAIRS
+from mjgrad._src.contact.surface import meshes
 from mjgrad._src.engine.features import FLUID
 from mjgrad._src.engine.features import check_parameters
+from mjgrad._src.engine.features import colliding_types
 from mjgrad._src.engine.implicit_rules import is_implicit
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
@@ -102,6 +106,9 @@ class Workspace:
     products = nworld if self.gyroscopic else 0
     self.product = wp.zeros((products, nv + 1), dtype=wp.spatial_vector, device=device)
     self.product_wrench = wp.zeros((products, model.nbody), dtype=wp.spatial_vector, device=device)
+    self.meshes = meshes(model)
+    self.solid_contacts = any(key in SOLID_PAIRS for key in colliding_types(mjm, model))
+    self.adj_contact = ContactCotangents.empty(data.naconmax if self.solid_contacts else 0)
     self.ten_rate = floats(nworld, model.ntendon, NRATE)
     self.ten_acc = floats(nworld, model.ntendon)
     self.adj_ten_length = floats(nworld, model.ntendon)

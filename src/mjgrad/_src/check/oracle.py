@@ -20,10 +20,12 @@ import copy
 from dataclasses import dataclass
 from dataclasses import fields
 from functools import cached_property
+from functools import partial
 
 import mujoco
 import numpy as np
 
+from mjgrad._src.check import contacts
 from mjgrad._src.check import pipeline
 from mjgrad._src.check.active_set import ActiveSet
 from mjgrad._src.check.active_set import active_set
@@ -130,8 +132,15 @@ class Oracle:
     opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_AUTORESET
     self.mjd = mujoco.MjData(self.mjm)
     self._scratch = copy.deepcopy(mjm) if np.any(mjm.dof_simplenum) else None
-    self._mj_step: Evaluate = pipeline.step if engine_frames else mujoco.mj_step
-    self._mj_forward: Evaluate = pipeline.forward if engine_frames else mujoco.mj_forward
+    self._mj_step: Evaluate = mujoco.mj_step
+    self._mj_forward: Evaluate = mujoco.mj_forward
+    curved = contacts.has_curved(self.mjm)
+    if curved:
+      opt.ccd_tolerance = contacts.TOLERANCE
+      opt.ccd_iterations = contacts.ITERATIONS
+    if engine_frames or curved:
+      self._mj_step = partial(pipeline.step, engine_frames=engine_frames)
+      self._mj_forward = partial(pipeline.forward, engine_frames=engine_frames)
 
   @property
   def nv(self) -> int:

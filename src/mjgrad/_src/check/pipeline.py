@@ -4,7 +4,8 @@ For a plane and a capsule within 30 degrees of the plane's normal, mujoco-warp 4
 direction as first tangent where C MuJoCo takes the projected capsule axis (`plane_capsule` in its
 `collision_primitive_core.py`). A pyramidal cone depends on the tangents, so the two simulate
 different contacts there. C MuJoCo with the engine's tangents is the oracle for these states:
-positions are computed, tangents exchanged, and the constraint rows built again from them.
+positions are computed, tangents exchanged, and the constraint rows built again from them. So it is
+with contacts of curved geoms, which are refined first (`contacts.py`).
 """
 
 from collections.abc import Callable
@@ -12,15 +13,19 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
+from mjgrad._src.check import contacts
+
 Evaluate = Callable[[mujoco.MjModel, mujoco.MjData], None]
 
 NEARLY_NORMAL = 0.5  # sine of the angle between capsule and normal, `b_norm < 0.5` in the engine
 
 
-def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
-  """`mj_forward` without sensors, with the engine's contact frames."""
+def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) -> None:
+  """`mj_forward` without sensors, with refined contacts and the engine's contact frames."""
   mujoco.mj_fwdPosition(mjm, mjd)
-  if _set_engine_frames(mjm, mjd):
+  changed = contacts.refine(mjm, mjd)
+  changed |= engine_frames and _set_engine_frames(mjm, mjd)
+  if changed:
     mujoco.mj_makeConstraint(mjm, mjd)
     mujoco.mj_projectConstraint(mjm, mjd)
   mujoco.mj_fwdVelocity(mjm, mjd)
@@ -29,9 +34,9 @@ def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
   mujoco.mj_fwdConstraint(mjm, mjd)
 
 
-def step(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
-  """`mj_step` of a single-stage integrator, with the engine's contact frames."""
-  forward(mjm, mjd)
+def step(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) -> None:
+  """`mj_step` of a single-stage integrator, after `forward`."""
+  forward(mjm, mjd, engine_frames)
   if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER:
     mujoco.mj_Euler(mjm, mjd)
   else:

@@ -10,7 +10,8 @@ import mujoco
 import mujoco_warp as mjw
 import numpy as np
 
-from mjgrad._src.contact.geometry import GEOM_PAIRS
+from mjgrad._src.contact.geometry import ROUND_PAIRS
+from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad._src.engine.implicit_rules import actuator_rules
 from mjgrad._src.engine.implicit_rules import fluid_rules
 from mjgrad._src.engine.implicit_rules import inertia_pattern
@@ -193,24 +194,30 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   return found
 
 
-def unsupported_pairs(mjm: mujoco.MjModel, model: mjw.Model) -> list[str]:
-  """Every geom that the engine may collide with one of a type that it has no gradient with."""
+def colliding_types(mjm: mujoco.MjModel, model: mjw.Model) -> dict[tuple[int, int], set[int]]:
+  """Pairs of geom types that the engine may collide, each with the geoms that take part."""
   disable = mujoco.mjtDisableBit
   if mjm.opt.disableflags & int(disable.mjDSBL_CONTACT | disable.mjDSBL_CONSTRAINT):
-    return []
+    return {}
   collide = model.nxn_pairid.numpy()[:, 0] > -2
-  pairs = model.nxn_geom_pair.numpy()[collide]
-  found: dict[tuple[str, str], set[int]] = {}
-  for geoms in pairs:
-    key = tuple(sorted(int(t) for t in mjm.geom_type[geoms]))
-    if key not in GEOM_PAIRS:
-      names = tuple(mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in key)
-      found.setdefault(names, set()).update(int(g) for g in geoms)
-  return [
-    f"{name}: {first}-{second} contacts; set contype and conaffinity, or exclude the pair"
-    for (first, second), geoms in found.items()
-    for name in _names(mjm, _OBJECT.mjOBJ_GEOM, np.array(sorted(geoms)))
-  ]
+  found: dict[tuple[int, int], set[int]] = {}
+  for geoms in model.nxn_geom_pair.numpy()[collide]:
+    first, second = sorted(int(t) for t in mjm.geom_type[geoms])
+    found.setdefault((first, second), set()).update(int(g) for g in geoms)
+  return found
+
+
+def unsupported_pairs(mjm: mujoco.MjModel, model: mjw.Model) -> list[str]:
+  """Every geom that the engine may collide with one of a type that it has no gradient with."""
+  found = []
+  for key, geoms in colliding_types(mjm, model).items():
+    if key not in ROUND_PAIRS | SOLID_PAIRS:
+      first, second = (mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in key)
+      found.extend(
+        f"{name}: {first}-{second} contacts; set contype and conaffinity, or exclude the pair"
+        for name in _names(mjm, _OBJECT.mjOBJ_GEOM, np.array(sorted(geoms)))
+      )
+  return found
 
 
 def raise_unsupported(found: list[str]) -> None:

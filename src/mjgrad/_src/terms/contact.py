@@ -11,6 +11,7 @@ makes in the world, u^w and o^w the relative linear and angular velocity:
     adj_dist   = adj_r
 
 and contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of both geoms.
+They are handed over to terms/contact_solid.py where a geom is neither plane, sphere nor capsule.
 
 Source: DESIGN section 2; docs/derivation.md, "Contacts".
 """
@@ -20,6 +21,7 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.geometry import contact_geometry_vjp
+from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
@@ -94,7 +96,7 @@ def _add_body_wrench(
 
 
 @wp.func
-def _add_geom_wrench(
+def add_geom_wrench(
   worldid: int,
   bodyid: int,
   offset: wp.vec3,
@@ -166,6 +168,10 @@ def _contact_vjp(
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
+  # Out:
+  adj_dist_out: wp.array[float],
+  adj_point_out: wp.array[wp.vec3],
+  adj_frame_out: wp.array[wp.mat33],
 ):
   conid = wp.tid()
   if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
@@ -246,29 +252,35 @@ def _contact_vjp(
   adj_frame += _frame_cotangent(adj.a, a)
   adj_frame += _frame_cotangent(adj.lam, lam)
 
+  type1 = geom_type[g1]
+  type2 = geom_type[g2]
+  if not is_round_pair(type1, type2):
+    adj_dist_out[conid] = adj.r
+    adj_point_out[conid] = adj_point
+    adj_frame_out[conid] = adj_frame
+    return
+
   xmat1 = geom_xmat_in[worldid, g1]
   xmat2 = geom_xmat_in[worldid, g2]
   pos1 = geom_xpos_in[worldid, g1]
   pos2 = geom_xpos_in[worldid, g2]
   size_row = worldid % geom_size.shape[0]
   geom1, geom2 = contact_geometry_vjp(
-    geom_type[g1],
+    type1,
     pos1,
     xmat1,
     geom_size[size_row, g1],
-    geom_type[g2],
+    type2,
     pos2,
     xmat2,
     geom_size[size_row, g2],
     contact_geomcollisionid_in[conid],
-    contact_dist_in[conid],
-    point,
     adj.r,
     adj_point,
     adj_frame,
   )
-  _add_geom_wrench(worldid, b1, pos1 - origin1, geom1, wrench_out)
-  _add_geom_wrench(worldid, b2, pos2 - origin2, geom2, wrench_out)
+  add_geom_wrench(worldid, b1, pos1 - origin1, geom1, wrench_out)
+  add_geom_wrench(worldid, b2, pos2 - origin2, geom2, wrench_out)
 
   accumulate(adj_geom_size_out, worldid, g1, geom1.size)
   accumulate(adj_geom_size_out, worldid, g2, geom2.size)
@@ -279,6 +291,8 @@ def vjp(work) -> None:
   m, d = work.model, work.data
   if not work.contact_enabled:
     return
+  if work.solid_contacts:
+    work.adj_contact.zero_()
   wp.launch(
     _contact_vjp,
     dim=d.naconmax,
@@ -314,5 +328,8 @@ def vjp(work) -> None:
       work.twist,
       work.wrench,
       work.adj["geom_size"],
+      work.adj_contact.dist,
+      work.adj_contact.point,
+      work.adj_contact.frame,
     ],
   )

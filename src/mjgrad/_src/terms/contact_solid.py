@@ -1,0 +1,126 @@
+"""Contacts of solid geoms: from the cotangent of their geometry to wrenches on the bodies.
+
+The second half of terms/contact.py for all pairs that have a geom other than a plane, sphere or
+capsule; the geometry is that of contact/solid.py. Launched only where such geoms may collide.
+
+Source: DESIGN section 2; docs/contacts.md.
+"""
+
+import warp as wp
+
+from mjgrad._src.accumulate import accumulate
+from mjgrad._src.contact.geometry import is_round_pair
+from mjgrad._src.contact.solid import solid_geometry_vjp
+from mjgrad._src.contact.surface import Meshes
+from mjgrad._src.terms.contact import add_geom_wrench
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def _contact_solid_vjp(
+  # Model:
+  opt_ccd_tolerance: wp.array[float],
+  body_rootid: wp.array[int],
+  geom_type: wp.array[int],
+  geom_bodyid: wp.array[int],
+  geom_dataid: wp.array2d[int],
+  geom_size: wp.array2d[wp.vec3],
+  # Data in:
+  nacon_in: wp.array[int],
+  geom_xpos_in: wp.array2d[wp.vec3],
+  geom_xmat_in: wp.array2d[wp.mat33],
+  subtree_com_in: wp.array2d[wp.vec3],
+  contact_dist_in: wp.array[float],
+  contact_pos_in: wp.array[wp.vec3],
+  contact_frame_in: wp.array[wp.mat33],
+  contact_geom_in: wp.array[wp.vec2i],
+  contact_efc_address_in: wp.array2d[int],
+  contact_worldid_in: wp.array[int],
+  # In:
+  meshes: Meshes,
+  # Adjoint in:
+  adj_dist_in: wp.array[float],
+  adj_point_in: wp.array[wp.vec3],
+  adj_frame_in: wp.array[wp.mat33],
+  # Adjoint out (+=):
+  wrench_out: wp.array3d[wp.spatial_vector],
+  adj_geom_size_out: wp.array2d[wp.vec3],
+):
+  conid = wp.tid()
+  if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
+    return
+  g1 = contact_geom_in[conid][0]
+  g2 = contact_geom_in[conid][1]
+  type1 = geom_type[g1]
+  type2 = geom_type[g2]
+  if is_round_pair(type1, type2):
+    return
+  worldid = contact_worldid_in[conid]
+  pos1 = geom_xpos_in[worldid, g1]
+  pos2 = geom_xpos_in[worldid, g2]
+  size_row = worldid % geom_size.shape[0]
+  data_row = worldid % geom_dataid.shape[0]
+  geom1, geom2 = solid_geometry_vjp(
+    type1,
+    pos1,
+    geom_xmat_in[worldid, g1],
+    geom_size[size_row, g1],
+    geom_dataid[data_row, g1],
+    type2,
+    pos2,
+    geom_xmat_in[worldid, g2],
+    geom_size[size_row, g2],
+    geom_dataid[data_row, g2],
+    meshes,
+    opt_ccd_tolerance[worldid % opt_ccd_tolerance.shape[0]],
+    contact_dist_in[conid],
+    contact_pos_in[conid],
+    contact_frame_in[conid],
+    adj_dist_in[conid],
+    adj_point_in[conid],
+    adj_frame_in[conid],
+  )
+  b1 = geom_bodyid[g1]
+  b2 = geom_bodyid[g2]
+  offset1 = pos1 - subtree_com_in[worldid, body_rootid[b1]]
+  offset2 = pos2 - subtree_com_in[worldid, body_rootid[b2]]
+  add_geom_wrench(worldid, b1, offset1, geom1, wrench_out)
+  add_geom_wrench(worldid, b2, offset2, geom2, wrench_out)
+  accumulate(adj_geom_size_out, worldid, g1, geom1.size)
+  accumulate(adj_geom_size_out, worldid, g2, geom2.size)
+
+
+def vjp(work) -> None:
+  """Adds the wrenches of the geometry of solid contacts, and the gradients of their sizes."""
+  m, d = work.model, work.data
+  if not work.solid_contacts:
+    return
+  wp.launch(
+    _contact_solid_vjp,
+    dim=d.naconmax,
+    inputs=[
+      m.opt.ccd_tolerance,
+      m.body_rootid,
+      m.geom_type,
+      m.geom_bodyid,
+      m.geom_dataid,
+      m.geom_size,
+      d.nacon,
+      d.geom_xpos,
+      d.geom_xmat,
+      d.subtree_com,
+      d.contact.dist,
+      d.contact.pos,
+      d.contact.frame,
+      d.contact.geom,
+      d.contact.efc_address,
+      d.contact.worldid,
+      work.meshes,
+      work.adj_contact.dist,
+      work.adj_contact.point,
+      work.adj_contact.frame,
+      work.wrench,
+      work.adj["geom_size"],
+    ],
+  )

@@ -1,0 +1,201 @@
+"""Contact geometry of solid geoms against differences of C MuJoCo's contacts, in float64."""
+
+import itertools
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import pytest
+import warp as wp
+
+from mjgrad._src.check import contacts
+from mjgrad._src.contact.solid import SOLID_PAIRS
+from mjgrad._src.contact.solid import solid_geometry_vjp
+from mjgrad._src.contact.surface import Meshes
+from mjgrad._src.contact.surface import meshes
+from tests.contact import pairs
+
+wp.set_module_options({"enable_backward": False})
+
+# Witness points are known to 1e-7, next to contacts less than 1e-3 deep and radii of 0.1.
+RTOL = 2e-4
+COUNT = 12
+STEPS = (2e-5, 1e-5)
+# Two differences that disagree straddle a switch: a feature, or the reference of the tangents.
+SWITCH = 1e-5
+NAMES = [mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in range(9)]
+PAIRS = sorted((NAMES[a], NAMES[b]) for a, b in SOLID_PAIRS)
+
+
+@wp.kernel
+def _vjp(
+  # In:
+  types: wp.vec2i,
+  meshid: wp.vec2i,
+  pos: wp.array2d[wp.vec3],
+  rot: wp.array2d[wp.mat33],
+  size: wp.array[wp.vec3],
+  table: Meshes,
+  dist: wp.array[float],
+  point: wp.array[wp.vec3],
+  frame: wp.array[wp.mat33],
+  # Adjoint in:
+  adj_dist_in: wp.array[float],
+  adj_point_in: wp.array[wp.vec3],
+  adj_frame_in: wp.array[wp.mat33],
+  # Adjoint out (+=):
+  adj_out: wp.array3d[wp.vec3],
+):
+  i = wp.tid()
+  adj1, adj2 = solid_geometry_vjp(
+    types[0],
+    pos[i, 0],
+    rot[i, 0],
+    size[0],
+    meshid[0],
+    types[1],
+    pos[i, 1],
+    rot[i, 1],
+    size[1],
+    meshid[1],
+    table,
+    0.0,
+    dist[i],
+    point[i],
+    frame[i],
+    adj_dist_in[i],
+    adj_point_in[i],
+    adj_frame_in[i],
+  )
+  adj_out[i, 0, 0] += adj1.force
+  adj_out[i, 0, 1] += adj1.torque
+  adj_out[i, 0, 2] += adj1.size
+  adj_out[i, 1, 0] += adj2.force
+  adj_out[i, 1, 1] += adj2.torque
+  adj_out[i, 1, 2] += adj2.size
+
+
+class Contact:
+  """The one contact of two geoms as a function of their poses and sizes.
+
+  Geoms are displaced in the data: by a vector, and turned about their own centre.
+  """
+
+  def __init__(self, mjm, qpos):
+    self.mjm, self.mjd = mjm, mujoco.MjData(mjm)
+    pairs.collide(mjm, self.mjd, qpos)
+    self.count = self.mjd.ncon
+    self.geoms = self.mjd.contact.geom[0].copy()
+    self.pos = self.mjd.geom_xpos[self.geoms].copy()
+    self.rot = self.mjd.geom_xmat[self.geoms].reshape(2, 3, 3).copy()
+
+  def read(self):
+    """(dist, pos, frame), or None where it is not the only one."""
+    mujoco.mj_collision(self.mjm, self.mjd)
+    if self.mjd.ncon != 1:
+      return None
+    contacts.refine(self.mjm, self.mjd)
+    contact = self.mjd.contact[0]
+    return float(contact.dist), contact.pos.copy(), contact.frame.reshape(3, 3).copy()
+
+  def displaced(self, side, kind, k, delta):
+    """Contact with geom `side` moved (kind 0), turned (1) or resized (2) along axis k."""
+    geom = self.geoms[side]
+    size = self.mjm.geom_size[geom].copy()
+    if kind == 0:
+      self.mjd.geom_xpos[geom, k] += delta
+    elif kind == 1:
+      quat, turn = np.empty(4), np.empty(9)
+      mujoco.mju_axisAngle2Quat(quat, np.eye(3)[k], delta)
+      mujoco.mju_quat2Mat(turn, quat)
+      self.mjd.geom_xmat[geom] = (turn.reshape(3, 3) @ self.rot[side]).reshape(-1)
+    else:
+      self.mjm.geom_size[geom, k] += delta
+    found = self.read()
+    self.mjm.geom_size[geom] = size
+    self.mjd.geom_xpos[geom] = self.pos[side]
+    self.mjd.geom_xmat[geom] = self.rot[side].reshape(-1)
+    return found
+
+
+def derivative(contact, objective, entry):
+  """Derivative along one entry, or None at a switch."""
+  values = []
+  for step in STEPS:
+    ends = [contact.displaced(*entry, sign * step) for sign in (1, -1)]
+    if any(end is None for end in ends):
+      return None
+    values.append((objective(*ends[0]) - objective(*ends[1])) / (2 * step))
+  return values[1] if abs(values[0] - values[1]) <= SWITCH * (1 + abs(values[1])) else None
+
+
+def sized(mjm, geom):
+  """How many sizes a geom has."""
+  kinds = {"sphere": 1, "capsule": 2, "cylinder": 2, "ellipsoid": 3, "box": 3}
+  return kinds.get(NAMES[mjm.geom_type[geom]], 0)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_pair(pair):
+  mjm = pairs.scene(*pair, ccd_tolerance=contacts.TOLERANCE, ccd_iterations=contacts.ITERATIONS)
+  mjm.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MULTICCD
+  rng = np.random.default_rng(3)
+  found, truths, adjoints = [], [], []
+  for _ in range(COUNT):
+    contact = Contact(mjm, pairs.touching(mjm, rng))
+    adjoint = rng.normal(), rng.normal(size=3), 0.1 * rng.normal(size=(3, 3))
+
+    def objective(dist, pos, frame, adjoint=adjoint):
+      return adjoint[0] * dist + adjoint[1] @ pos + np.sum(adjoint[2] * frame)
+
+    base, truth = contact.read(), np.zeros((2, 3, 3))
+    entries = [
+      entry
+      for entry in itertools.product(range(2), range(3), range(3))
+      if entry[1] != 2 or entry[2] < sized(mjm, contact.geoms[entry[0]])
+    ]
+    values = [base and derivative(contact, objective, entry) for entry in entries]
+    if base is None or any(value is None for value in values):
+      continue
+    for entry, value in zip(entries, values, strict=True):
+      truth[entry] = value
+    found.append((contact, base))
+    truths.append(truth)
+    adjoints.append(adjoint)
+  assert len(found) >= 0.8 * COUNT
+
+  geoms = found[0][0].geoms
+  size = mjm.geom_size[geoms].astype(np.float32)
+  cast = {float: float, wp.vec3: wp.vec3, wp.mat33: wp.mat33}
+
+  def array(values, dtype):
+    values = np.ascontiguousarray(np.stack(values), dtype=np.float32)
+    return wp.array(values, dtype=cast[dtype], device="cpu")
+
+  out = wp.zeros((len(found), 2, 3), dtype=wp.vec3, device="cpu")
+  with wp.ScopedDevice("cpu"):
+    table = meshes(mjw.put_model(mjm))
+  wp.launch(
+    _vjp,
+    dim=len(found),
+    inputs=[
+      wp.vec2i(*(int(mjm.geom_type[g]) for g in geoms)),
+      wp.vec2i(*(int(mjm.geom_dataid[g]) for g in geoms)),
+      array([contact.pos for contact, _ in found], wp.vec3),
+      array([contact.rot for contact, _ in found], wp.mat33),
+      array(list(size), wp.vec3),
+      table,
+      array([base[0] for _, base in found], float),
+      array([base[1] for _, base in found], wp.vec3),
+      array([base[2] for _, base in found], wp.mat33),
+      array([a[0] for a in adjoints], float),
+      array([a[1] for a in adjoints], wp.vec3),
+      array([a[2] for a in adjoints], wp.mat33),
+      out,
+    ],
+    device="cpu",
+  )
+  value, truth = out.numpy().astype(np.float64), np.stack(truths)
+  errors = np.linalg.norm((value - truth).reshape(len(found), -1), axis=1)
+  errors /= np.linalg.norm(truth.reshape(len(found), -1), axis=1)
+  assert np.median(errors) < 0.1 * RTOL and errors.max() < RTOL, errors
