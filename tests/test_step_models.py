@@ -83,6 +83,7 @@ MOTORS = (
   "actuator_actrange",
   "actuator_lengthrange",
   "actuator_acc0",
+  "actuator_cranklength",
   "jnt_actfrcrange",
 )
 FREE = (*MOTORS, "dof_frictionloss")

@@ -30,6 +30,7 @@ ELSEWHERE = (
   "actuator_actrange",
   "actuator_lengthrange",
   "actuator_acc0",
+  "actuator_cranklength",
   "actuator_ctrlrange",
   "jnt_actfrcrange",
 )

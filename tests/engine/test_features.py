@@ -67,14 +67,6 @@ CASES = {
     xml(actuator='<adhesion name="m" body="b" ctrlrange="0 1"/>'),
     "actuator 'm'",
   ),
-  "site_transmission": (xml(world=SITE, actuator='<motor name="m" site="s"/>'), "actuator 'm'"),
-  "slider_crank": (
-    xml(
-      world=SITE + '<site name="s2" pos="1 0 0"/>',
-      actuator='<motor name="m" cranksite="s" slidersite="s2" cranklength="1"/>',
-    ),
-    "actuator 'm'",
-  ),
   "so3": (xml(world=BALL_JOINT, actuator='<orientation name="m" joint="ball"/>'), "actuator 'm'"),
   "dc_motor": (
     xml(actuator='<dcmotor name="m" joint="j" motorconst="0.1 0.1" resistance="1"/>'),

@@ -113,7 +113,7 @@ class Workspace:
     self.ten_acc = floats(nworld, model.ntendon)
     self.adj_ten_length = floats(nworld, model.ntendon)
     self.adj_ten_rate = floats(nworld, model.ntendon, NRATE)
-    self.actuation = Actuation.empty(mjm, nworld, device)
+    self.actuation = Actuation.empty(mjm, nworld, self.implicit_actuation, device)
 
     def frame_wrench(count: int, *names: str) -> wp.array:
       rows = nworld if any(name in requested for name in names) else 0
@@ -135,7 +135,7 @@ class Workspace:
       )
       for name in PARAMETERS
     }
-    self.actuation.add_gated(self)
+    self.actuation.add_gated(self, mjm)
 
   def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:
     """Where the cotangents of these two parameters, and of the time step, are added."""

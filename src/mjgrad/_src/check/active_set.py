@@ -62,6 +62,7 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   zones = _row_zones(mjm, mjd, nearest)
   clamps = _clamp_zones(mjm, mjd, nearest)
   turns = _turns(mjm, mjd, nearest)
+  reach = _reach(mjm, mjd, nearest)
   _existence(mjm, mjd, nearest)
   contact = mjd.contact
   parts = (
@@ -73,6 +74,7 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
     zones,
     clamps,
     turns,
+    reach,
   )
   signature = b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
   return ActiveSet(signature, nearest.distance, nearest.what, zones)
@@ -210,6 +212,19 @@ def _turns(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.nda
       nearest.see(0.5 - abs(count - np.round(count)), f"full turn of actuator {i}")
       found[i, k] = int(np.round(count))
   return found
+
+
+def _reach(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
+  """Whether the rod of each slider-crank reaches its axis; distances relative to the rod."""
+  found = []
+  for i in np.flatnonzero(mjm.actuator_trntype == mujoco.mjtTrn.mjTRN_SLIDERCRANK):
+    pin, slider = mjm.actuator_trnid[i]
+    v = mjd.site_xpos[pin] - mjd.site_xpos[slider]
+    rod = mjm.actuator_cranklength[i]
+    slack = (v @ mjd.site_xmat[slider].reshape(3, 3)[:, 2]) ** 2 + rod**2 - v @ v
+    nearest.see(abs(slack) / rod**2, f"reach of actuator {i}")
+    found.append(slack > 0)
+  return np.array(found, dtype=bool)
 
 
 def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -> int:

@@ -19,6 +19,7 @@ from mjgrad._src.engine.implicit_rules import is_implicit
 from mjgrad._src.engine.implicit_rules import tendon_dofs
 from mjgrad._src.engine.implicit_rules import tendon_rules
 from mjgrad._src.errors import UnsupportedFeature
+from mjgrad._src.terms.actuator import TRANSMISSIONS
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import BIASES
 from mjgrad._src.terms.actuator_law import DYNAMICS
@@ -36,10 +37,6 @@ _EQUALITIES = [
   int(mujoco.mjtEq.mjEQ_WELD),
   int(mujoco.mjtEq.mjEQ_JOINT),
   int(mujoco.mjtEq.mjEQ_TENDON),
-]
-_JOINT_TRANSMISSIONS = [
-  int(mujoco.mjtTrn.mjTRN_JOINT),
-  int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
 ]
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
@@ -86,6 +83,12 @@ def _branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
   return found
 
 
+def _off_chain(mjm: mujoco.MjModel, dofs: np.ndarray) -> bool:
+  """Whether some pair of dofs has no entry in the inertia matrix."""
+  rows = (mjm.M_colind[mjm.M_rowadr[i] : mjm.M_rowadr[i] + mjm.M_rownnz[i]] for i in dofs)
+  return any(not np.isin(dofs[dofs <= i], row).all() for i, row in zip(dofs, rows, strict=True))
+
+
 def _tendon_has(mjm: mujoco.MjModel, fields: tuple[str, ...]) -> np.ndarray:
   """Tendons with a non-zero entry in one of the fields, of their own or of their actuator."""
   found = np.zeros(mjm.ntendon, dtype=bool)
@@ -129,9 +132,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.append("option enable sleep: a sleeping tree has no gradient")
   if opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE:
     found.append("option enable override: contact override is not differentiated")
-  clamped = (mjm.jnt_actgravcomp != 0) & (mjm.jnt_actfrclimited != 0)
-  if mjm.body_gravcomp.any():
-    add(_OBJECT.mjOBJ_JOINT, clamped, "gravity compensation inside an actuator force limit")
 
   tendon = _OBJECT.mjOBJ_TENDON
   add(tendon, mjm.tendon_springyield != 0, "plastic tendon springs are not differentiated")
@@ -154,10 +154,9 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(_OBJECT.mjOBJ_GEOM, (mjm.geom_surfacevel != 0).any(axis=1), "surface velocity")
   add(_OBJECT.mjOBJ_GEOM, mjm.geom_adhesion != 0, "contact adhesion is not differentiated")
 
-  on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
   actuator = _OBJECT.mjOBJ_ACTUATOR
-  on_tendon = _on_tendon(mjm)
-  add(actuator, ~(on_joint | on_tendon), "only joint and tendon transmissions are differentiated")
+  known = [kind for transmission in TRANSMISSIONS for kind in transmission.KINDS]
+  add(actuator, ~np.isin(mjm.actuator_trntype, known), "this transmission is not differentiated")
   add(tendon, mjm.tendon_actfrclimited != 0, "a limit of the tendon's total actuator force")
   add(actuator, ~np.isin(mjm.actuator_gaintype, GAINS), "use a fixed, affine or muscle gain")
   add(actuator, ~np.isin(mjm.actuator_biastype, BIASES), "use no bias, an affine or a muscle one")
@@ -286,6 +285,15 @@ def check_parameters(mjm: mujoco.MjModel, names: Container[str]) -> None:
     if name in names
     for element in elements
   ]
+  if mjm.opt.integrator == _IMPLICITFAST:
+    on_bodies = _branching_transmissions(mjm) & ~_on_tendon(mjm)
+    found += [
+      f"parameter {name}, {element}: no velocity feedback through a transmission between branches "
+      "of the tree under implicitfast; use Euler"
+      for name, mask in affine.items()
+      if name in names
+      for element in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, _where(mask & on_bodies))
+    ]
   if found:
     lines = "\n  ".join(found)
     raise UnsupportedFeature(f"these parameters have no exact gradient because of\n  {lines}")

@@ -28,9 +28,12 @@ _JOINT_TRANSMISSIONS = [
   int(mujoco.mjtTrn.mjTRN_JOINT),
   int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
 ]
+_BODY_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_BODY)
+_SITE_TRANSMISSIONS = [int(mujoco.mjtTrn.mjTRN_SITE), int(mujoco.mjtTrn.mjTRN_SLIDERCRANK)]
 _NDOF = {int(mujoco.mjtJoint.mjJNT_FREE): 6, int(mujoco.mjtJoint.mjJNT_BALL): 3}
 
 BRANCHES = "through a spatial tendon between branches of the tree"
+ACROSS = "through a transmission between branches of the tree or inside a simple body"
 SIMPLE = "between dofs whose block of the inertia matrix is diagonal"
 LONE = "on a lone free body"
 
@@ -93,6 +96,25 @@ def actuator_rules(mjm: mujoco.MjModel) -> Rules:
     dofs = np.arange(first, first + _NDOF.get(int(mjm.jnt_type[target[i]]), 1))
     found[SIMPLE][i] = _misses(pattern, dofs)
     found[LONE][i] = lone[dofs].any()
+  found[ACROSS] = mjm.actuator_trntype == _BODY_TRANSMISSION
+  for i in np.flatnonzero(np.isin(mjm.actuator_trntype, _SITE_TRANSMISSIONS)):
+    first, second = (_moving_dofs(mjm, site) for site in mjm.actuator_trnid[i])
+    dofs = np.array(sorted(first ^ second), dtype=int)
+    found[ACROSS][i] = _misses(pattern, dofs)
+    found[LONE][i] = lone[dofs].any()
+  return found
+
+
+def _moving_dofs(mjm: mujoco.MjModel, site: int) -> set[int]:
+  """Dofs that move a site, none for site -1."""
+  if site < 0:
+    return set()
+  weld = mjm.body_weldid[mjm.site_bodyid[site]]
+  dof = mjm.body_dofadr[weld] + mjm.body_dofnum[weld] - 1 if mjm.body_dofnum[weld] else -1
+  found = set()
+  while dof >= 0:
+    found.add(int(dof))
+    dof = mjm.dof_parentid[dof]
   return found
 
 

@@ -63,6 +63,7 @@ PARAMETERS = {
   "actuator_biasprm": Parameter("see the MuJoCo documentation of the actuator's bias type"),
   "actuator_dynprm": Parameter("see the MuJoCo documentation of the actuator's dynamics type"),
   "actuator_gear": Parameter("1 (m for rotations into lengths)"),
+  "actuator_cranklength": Parameter("m", lower=0.0),
   "actuator_ctrlrange": Parameter("that of the control"),
   "actuator_forcerange": Parameter("N or N m"),
   "actuator_actrange": Parameter("that of the activation"),

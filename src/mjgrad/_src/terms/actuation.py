@@ -19,7 +19,10 @@ class Actuation:
   Attributes:
     kinds: types of the transmissions in the model
     joint_limited: whether a joint limits its total actuator force
+    nrate: number of directions whose rates matter, all five only for implicit integration
     gated: workspace for lam without the held dofs, see `terms/force_limit.py`, None for none
+    compensated: likewise for the gravity compensation of joints with `jnt_actgravcomp`
+    gravcomp_gate: 0 where gravity compensation is held or lost, else 1, shape [nworld, nv]
     velocity: transmission velocity [rad/s or m/s]
     ctrl: control after its clamp
     ctrl_free: 0 where the control clamp holds, else 1
@@ -43,7 +46,10 @@ class Actuation:
 
   kinds: frozenset[int]
   joint_limited: bool
+  nrate: int
   gated: Any
+  compensated: Any
+  gravcomp_gate: wp.array
   velocity: wp.array
   ctrl: wp.array
   ctrl_free: wp.array
@@ -64,7 +70,9 @@ class Actuation:
   adj_period: wp.array
 
   @classmethod
-  def empty(cls, mjm: mujoco.MjModel, nworld: int, device: wp.Device) -> "Actuation":
+  def empty(
+    cls, mjm: mujoco.MjModel, nworld: int, implicit: bool, device: wp.Device
+  ) -> "Actuation":
     nactuator = mjm.actuator_trntype.shape[0]
 
     def floats(*shape: int) -> wp.array:
@@ -73,7 +81,10 @@ class Actuation:
     return cls(
       kinds=frozenset(np.unique(mjm.actuator_trntype).tolist()),
       joint_limited=nactuator > 0 and bool(mjm.jnt_actfrclimited.any()),
+      nrate=NRATE if implicit else 2,
       gated=None,
+      compensated=None,
+      gravcomp_gate=floats(mjm.nv),
       velocity=floats(),
       ctrl=floats(),
       ctrl_free=floats(),
@@ -94,7 +105,11 @@ class Actuation:
       adj_period=floats(),
     )
 
-  def add_gated(self, work) -> None:
-    """Adds the workspace for lam without the held dofs, where a transmission needs it."""
+  def add_gated(self, work, mjm: mujoco.MjModel) -> None:
+    """Adds the workspaces for lam without the held dofs, where something needs them."""
+    actgravcomp = mjm.jnt_actgravcomp.astype(bool)
+    held = actgravcomp & mjm.jnt_actfrclimited.astype(bool) if work.actuation_enabled else actgravcomp
+    if work.gravcomp_enabled and held.any():
+      self.compensated = force_limit.gated_workspace(work)
     if self.joint_limited and self.kinds - transmission_joint.KINDS:
       self.gated = force_limit.gated_workspace(work)

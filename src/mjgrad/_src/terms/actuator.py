@@ -21,7 +21,9 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import transmission_crank
 from mjgrad._src.terms import transmission_joint
+from mjgrad._src.terms import transmission_site
 from mjgrad._src.terms import transmission_tendon
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import actuator_force
@@ -39,7 +41,12 @@ from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
 
-TRANSMISSIONS = (transmission_joint, transmission_tendon)
+TRANSMISSIONS = (
+  transmission_joint,
+  transmission_tendon,
+  transmission_site,
+  transmission_crank,
+)
 """Every kind of transmission that carries cotangents on."""
 
 

@@ -2,10 +2,11 @@
 
     phi = -lam_i clamp(sum_a m_ai F_a, range_i)
 
-Where a limit holds a dof, no actuator's force on it matters: actuators see lam without that dof,
+Gravity compensation of a joint with `jnt_actgravcomp` is part of the sum, and is lost where there is
+no actuation. Where a limit holds a dof, no actuator's force on it matters: actuators see lam without that dof,
 gate_i lam_i, and the bound has the gradient -lam_i. A joint transmission has that dof alone; the
-others act on bodies or tendons, whose twists and rates along gate lam are then computed beside
-those along lam, in a workspace of their own, and swept apart.
+others, and gravity compensation, act on bodies or tendons, whose twists and rates along gate lam
+are then computed beside those along lam, in a workspace of their own, and swept apart.
 
 Source: MuJoCo documentation, XML reference, "joint" (actuatorfrcrange).
 """
@@ -15,6 +16,7 @@ import copy
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
 from mjgrad._src.tree import sweep
@@ -40,6 +42,56 @@ def _add_forces(
   for k in range(first, first + moment_rownnz_in[worldid, actid]):
     dofid = moment_colind_in[worldid, k]
     wp.atomic_add(qfrc_out, worldid, dofid, actuator_moment_in[worldid, k] * force[worldid, actid])
+
+
+@wp.kernel
+def _add_gravcomp(
+  # Model:
+  opt_gravity: wp.array[wp.vec3],
+  body_rootid: wp.array[int],
+  body_subtreenum: wp.array[int],
+  body_mass: wp.array2d[float],
+  body_gravcomp: wp.array2d[float],
+  jnt_actgravcomp: wp.array[int],
+  dof_bodyid: wp.array[int],
+  dof_jntid: wp.array[int],
+  # Data in:
+  xipos_in: wp.array2d[wp.vec3],
+  subtree_com_in: wp.array2d[wp.vec3],
+  cdof_in: wp.array2d[wp.spatial_vector],
+  # Out:
+  qfrc_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  if jnt_actgravcomp[dof_jntid[dofid]] == 0:
+    return
+  gravity = opt_gravity[worldid % opt_gravity.shape[0]]
+  bodyid = dof_bodyid[dofid]
+  wrench = wp.spatial_vector()
+  for b in range(bodyid, bodyid + body_subtreenum[bodyid]):
+    mass = body_mass[worldid % body_mass.shape[0], b]
+    mass *= body_gravcomp[worldid % body_gravcomp.shape[0], b]
+    offset = xipos_in[worldid, b] - subtree_com_in[worldid, body_rootid[b]]
+    wrench += wrench_at(-mass * gravity, wp.vec3(0.0), offset)
+  qfrc_out[worldid, dofid] += wp.dot(cdof_in[worldid, dofid], wrench)
+
+
+@wp.kernel
+def _gravcomp_gate(
+  # Model:
+  jnt_actgravcomp: wp.array[int],
+  dof_jntid: wp.array[int],
+  # In:
+  actuation_enabled: bool,
+  dof_free: wp.array2d[float],
+  # Out:
+  gate_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  gate = float(1.0)
+  if jnt_actgravcomp[dof_jntid[dofid]] != 0:
+    gate = wp.where(actuation_enabled, dof_free[worldid, dofid], 0.0)
+  gate_out[worldid, dofid] = gate
 
 
 @wp.kernel
@@ -109,6 +161,25 @@ def evaluate(work) -> None:
     inputs=[d.moment_rownnz, d.moment_rowadr, d.moment_colind, d.actuator_moment, act.force],
     outputs=[act.qfrc],
   )
+  if act.compensated is not None:
+    wp.launch(
+      _add_gravcomp,
+      dim=(d.nworld, m.nv),
+      inputs=[
+        m.opt.gravity,
+        m.body_rootid,
+        m.body_subtreenum,
+        m.body_mass,
+        m.body_gravcomp,
+        m.jnt_actgravcomp,
+        m.dof_bodyid,
+        m.dof_jntid,
+        d.xipos,
+        d.subtree_com,
+        d.cdof,
+      ],
+      outputs=[act.qfrc],
+    )
   wp.launch(
     _find_held,
     dim=(d.nworld, m.nv),
@@ -134,6 +205,21 @@ def start(work, gated, gate: wp.array) -> None:
   twists.launch(gated)
   tendon_rates.evaluate(gated)
   tendon_rates.launch(gated)
+
+
+def start_gravcomp(work):
+  """The workspace in which gravity compensation sees lam; `work` itself where no limit matters."""
+  m, act = work.model, work.actuation
+  if act.compensated is None:
+    return work
+  wp.launch(
+    _gravcomp_gate,
+    dim=work.lam.shape,
+    inputs=[m.jnt_actgravcomp, m.dof_jntid, work.actuation_enabled, act.dof_free],
+    outputs=[act.gravcomp_gate],
+  )
+  start(work, act.compensated, act.gravcomp_gate)
+  return act.compensated
 
 
 def finish(gated) -> None:

@@ -128,3 +128,30 @@ def add_frame(
   wp.atomic_add(wrench_out, worldid, BIAS, bodyid, f_a)
   wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
   return wp.spatial_vector(adj.rot, point)
+
+
+@wp.func
+def add_wrench(
+  worldid: int,
+  bodyid: int,
+  direction: int,
+  twist: wp.spatial_vector,
+  wrench: wp.spatial_vector,
+  wrench_out: wp.array3d[wp.spatial_vector],
+):
+  """Adds the cotangent of a body's twist along one direction, derived at a pose held fixed."""
+  wp.atomic_add(wrench_out, worldid, direction, bodyid, wrench)
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
+
+
+@wp.func
+def add_pose(
+  worldid: int,
+  bodyid: int,
+  force: wp.vec3,
+  torque: wp.vec3,
+  offset: wp.vec3,
+  wrench_out: wp.array3d[wp.spatial_vector],
+):
+  """Adds the cotangents of a frame's point and of its rotation."""
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, wrench_at(force, torque, offset))
