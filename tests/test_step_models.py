@@ -85,6 +85,7 @@ MOTORS = (
   "actuator_acc0",
   "actuator_cranklength",
   "jnt_actfrcrange",
+  "tendon_actfrcrange",
 )
 FREE = (*MOTORS, "dof_frictionloss")
 UNIFORM = (*FREE, "geom_solmix")

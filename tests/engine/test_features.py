@@ -55,14 +55,6 @@ CASES = {
     ),
     "pair 'p'",
   ),
-  "gravcomp_inside_a_force_limit": (
-    xml(
-      body=BALL.replace('name="b"', 'name="b" gravcomp="1"').replace(
-        "range", 'actuatorgravcomp="true" actuatorfrcrange="-1 1" range'
-      )
-    ),
-    "joint 'j'",
-  ),
   "body_transmission": (
     xml(actuator='<adhesion name="m" body="b" ctrlrange="0 1"/>'),
     "actuator 'm'",
@@ -75,10 +67,6 @@ CASES = {
   "delay": (
     xml(actuator='<motor name="m" joint="j" delay="0.01" nsample="6"/>'),
     "actuator 'm'",
-  ),
-  "tendon_force_limit": (
-    xml(extra=TENDON.format(' actuatorfrcrange="-1 1"'), actuator='<motor name="m" tendon="t"/>'),
-    "tendon 't'",
   ),
 }
 
@@ -99,7 +87,7 @@ def test_every_offending_element_at_once():
       'integrator="RK4"',
       body=cylinder,
       world='<geom name="floor" type="plane" size="1 1 1"/><body name="hand" mocap="true"/>',
-      extra=TENDON.format(' actuatorfrcrange="-1 1"'),
+      extra=TENDON.format(' armature="0" springyield="1"'),
       actuator='<adhesion name="first" body="b" ctrlrange="0 1"/>'
       '<adhesion name="second" body="b" ctrlrange="0 1"/>',
     )

@@ -4,8 +4,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjgrad._src.engine.simulator import Simulator
-from mjgrad._src.errors import UnsupportedFeature
 from tests import models
 from tests.terms import harness
 
@@ -87,10 +85,28 @@ def test_as_an_actuator_force(integrator):
     np.testing.assert_allclose(channel.value, passive[name].value, atol=RTOL * scale)
 
 
-def test_inside_an_actuator_force_limit_is_refused():
-  mjm = model(joint='actuatorgravcomp="true" actuatorfrcrange="-1 1"')
-  with pytest.raises(UnsupportedFeature, match="joint 'hinge'"):
-    Simulator(mjm, 1, "cpu")
+@pytest.mark.parametrize("integrator", models.INTEGRATORS)
+def test_inside_an_actuator_force_limit(integrator):
+  """Where the limit holds the joint, its compensation does not matter; other joints keep theirs."""
+  mjm = model(joint='actuatorgravcomp="true" actuatorfrcrange="0 9"', integrator=integrator)
+  points = [
+    harness.with_inputs(p, ctrl=[u])
+    for p, u in zip(points_of(mjm, 6), (0.4, -0.8, 2.9, 4.0, 0.1, -9.0))
+  ]
+  found, _ = harness.compare(
+    mjm, points, (*PARAMS, "jnt_actfrcrange", "body_gravcomp"), channels=("qpos", "qvel", "ctrl")
+  )
+  harness.assert_close(found, RTOL)
+  held = found["ctrl"].value[:, 0] == 0
+  assert held.any() and not held.all()
+
+
+def test_lost_without_actuation():
+  """With actuation switched off nobody compensates for the joint; the others are passive."""
+  mjm = model(joint='actuatorgravcomp="true"')
+  mjm.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION
+  found, _ = harness.compare(mjm, points_of(mjm), PARAMS)
+  harness.assert_close(found, RTOL)
 
 
 @pytest.mark.parametrize("flags", [("GRAVITY",), ("SPRING",), ("SPRING", "DAMPER")])

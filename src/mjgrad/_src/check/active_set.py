@@ -20,16 +20,14 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from mjgrad._src.check.actuator_zones import actuator_zones
+from mjgrad._src.check.nearest import Nearest
+
 _CNSTR = mujoco.mjtConstraint
 _FRICTION_LOSS = (int(_CNSTR.mjCNSTR_FRICTION_DOF), int(_CNSTR.mjCNSTR_FRICTION_TENDON))
 _EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
 _ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
-_ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
-_SET_POINT = tuple(
-  int(mujoco.mjtDyn.__members__[f"mjDYN_{name}"])
-  for name in ("NONE", "INTEGRATOR", "FILTER", "FILTEREXACT")
-)
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,9 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   their radii: where they coincide the normal has no direction. The model must use the dense
   Jacobian.
   """
-  nearest = _Nearest()
+  nearest = Nearest()
   zones = _row_zones(mjm, mjd, nearest)
-  clamps = _clamp_zones(mjm, mjd, nearest)
-  turns = _turns(mjm, mjd, nearest)
-  reach = _reach(mjm, mjd, nearest)
+  actuators = actuator_zones(mjm, mjd, nearest)
   _existence(mjm, mjd, nearest)
   contact = mjd.contact
   parts = (
@@ -72,27 +68,13 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
     contact.dim,
     contact.exclude,
     zones,
-    clamps,
-    turns,
-    reach,
+    actuators,
   )
   signature = b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
   return ActiveSet(signature, nearest.distance, nearest.what, zones)
 
 
-class _Nearest:
-  """Keeps the smallest distance seen and its description."""
-
-  def __init__(self):
-    self.distance = np.inf
-    self.what = "nothing"
-
-  def see(self, distance: float, what: str) -> None:
-    if distance < self.distance:
-      self.distance, self.what = float(distance), what
-
-
-def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
+def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> np.ndarray:
   nefc = mjd.nefc
   zones = np.ones(nefc, dtype=np.int8)
   if nefc == 0:
@@ -122,7 +104,7 @@ def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np
 
 
 def _elliptic_zone(
-  mjd: mujoco.MjData, contact: int, y: np.ndarray, scale: float, nearest: _Nearest
+  mjd: mujoco.MjData, contact: int, y: np.ndarray, scale: float, nearest: Nearest
 ) -> int:
   mu = mjd.contact.mu[contact]
   normal = mu * y[0]
@@ -134,129 +116,7 @@ def _elliptic_zone(
   return 2 if mu * normal + tangent <= 0 else 1
 
 
-def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
-  """Zones (-1 below, 0 inside, 1 above) of controls, activations, actuator and joint forces."""
-  ctrl = mjd.ctrl.copy()
-  zones = []
-  clamp_ctrl = not mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL
-  for i in np.flatnonzero(mjm.actuator_ctrllimited):
-    if clamp_ctrl:
-      low, high = mjm.actuator_ctrlrange[i]
-      zones.append(_zone(ctrl[i], low, high, f"control clamp of actuator {i}", nearest))
-      ctrl[i] = np.clip(ctrl[i], low, high)
-  for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0)).tolist():
-    low, high = mjm.actuator_actrange[i]
-    for value in next_activation(mjm, mjd, i, clamp=False):
-      zones.append(_zone(value, low, high, f"activation clamp of actuator {i}", nearest))
-  for i in np.flatnonzero(mjm.actuator_forcelimited).tolist():
-    low, high = mjm.actuator_forcerange[i]
-    force = _unclamped_force(mjm, mjd, i, ctrl)
-    zones.append(_zone(force, low, high, f"force clamp of actuator {i}", nearest))
-  for j in np.flatnonzero(mjm.jnt_actfrclimited):
-    force = mjd.qfrc_actuator[mjm.jnt_dofadr[j]]
-    low, high = mjm.jnt_actfrcrange[j]
-    zones.append(int(force >= high) - int(force <= low))
-  return np.array(zones, dtype=np.int8)
-
-
-def next_activation(
-  mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, clamp: bool = True
-) -> np.ndarray:
-  """Activations of actuator i after a step from where `mj_forward` left `mjd`, shape [actnum]."""
-  start = mjm.actuator_actadr[i]
-  entries = slice(start, start + mjm.actuator_actnum[i])
-  duration = mjm.opt.timestep
-  if mjm.actuator_dyntype[i] == mujoco.mjtDyn.mjDYN_FILTEREXACT:
-    tau = max(mjm.actuator_dynprm[i, 0], mujoco.mjMINVAL)
-    duration = tau * -np.expm1(-duration / tau)
-  act = mjd.act[entries] + duration * mjd.act_dot[entries]
-  return np.clip(act, *mjm.actuator_actrange[i]) if clamp and mjm.actuator_actlimited[i] else act
-
-
-def period(mjm: mujoco.MjModel, i: int) -> float:
-  """Length of a full turn of the set point of actuator i, 0 where it has none."""
-  servo = (
-    mjm.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_FIXED
-    and mjm.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_AFFINE
-    and mjm.actuator_gainprm[i, 0] == -mjm.actuator_biasprm[i, 1]
-    and mjm.actuator_dyntype[i] in _SET_POINT
-  )
-  target, reference = mjm.actuator_trnid[i]
-  gear = mjm.actuator_gear[i]
-  if servo and mjm.actuator_trntype[i] in _ON_JOINT:
-    if mjm.jnt_type[target] == mujoco.mjtJoint.mjJNT_BALL:
-      return float(2 * np.pi * np.linalg.norm(gear[:3]))
-  elif servo and mjm.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_SITE and reference >= 0:
-    if not gear[:3].any():
-      return float(2 * np.pi * np.linalg.norm(gear[3:]))
-  return 0.0
-
-
-def _turns(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
-  """Full turns taken off angular set points: control or activation, the next, the filtered."""
-  found = np.zeros((mjm.actuator_trntype.size, 3), dtype=np.int64)
-  for i in range(mjm.actuator_trntype.size):
-    turn = period(mjm, i)
-    if not turn:
-      continue
-    length = mjd.actuator_length[i]
-    value = mjd.ctrl[mjm.actuator_ctrladr[i]]
-    pairs = [(value, length)]
-    if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
-      act, following = mjd.act[mjm.actuator_actadr[i]], next_activation(mjm, mjd, i)[0]
-      pairs = [(act, length), (following, length)]
-      if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_INTEGRATOR:
-        pairs.append((value, act))
-    for k, (value, near) in enumerate(pairs):
-      count = (value - near) / turn
-      nearest.see(0.5 - abs(count - np.round(count)), f"full turn of actuator {i}")
-      found[i, k] = int(np.round(count))
-  return found
-
-
-def _reach(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> np.ndarray:
-  """Whether the rod of each slider-crank reaches its axis; distances relative to the rod."""
-  found = []
-  for i in np.flatnonzero(mjm.actuator_trntype == mujoco.mjtTrn.mjTRN_SLIDERCRANK):
-    pin, slider = mjm.actuator_trnid[i]
-    v = mjd.site_xpos[pin] - mjd.site_xpos[slider]
-    rod = mjm.actuator_cranklength[i]
-    slack = (v @ mjd.site_xmat[slider].reshape(3, 3)[:, 2]) ** 2 + rod**2 - v @ v
-    nearest.see(abs(slack) / rod**2, f"reach of actuator {i}")
-    found.append(slack > 0)
-  return np.array(found, dtype=bool)
-
-
-def _zone(value: float, low: float, high: float, what: str, nearest: _Nearest) -> int:
-  width = max(high - low, mujoco.mjMINVAL)
-  nearest.see(min(abs(value - low), abs(value - high)) / width, what)
-  return int(value >= high) - int(value <= low)
-
-
-def _unclamped_force(mjm: mujoco.MjModel, mjd: mujoco.MjData, i: int, ctrl: np.ndarray) -> float:
-  """Actuator force before its clamp, gain times control or activation plus bias."""
-  value = ctrl[mjm.actuator_ctrladr[i]]
-  if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
-    value = mjd.act[mjm.actuator_actadr[i]]
-    if mjm.actuator_actearly[i]:
-      value = next_activation(mjm, mjd, i)[0]
-  length, velocity = mjd.actuator_length[i], mjd.actuator_velocity[i]
-  basis = np.array([1.0, length, velocity])
-  gainprm, biasprm = mjm.actuator_gainprm[i, :9], mjm.actuator_biasprm[i, :9]
-  muscle = mjm.actuator_lengthrange[i], mjm.actuator_acc0[i]
-  gain, bias = gainprm[0], 0.0
-  if mjm.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_AFFINE:
-    gain = gainprm[:3] @ basis
-  elif mjm.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_MUSCLE:
-    gain = mujoco.mju_muscleGain(length, velocity, *muscle, gainprm)
-  if mjm.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_AFFINE:
-    bias = biasprm[:3] @ basis
-  elif mjm.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_MUSCLE:
-    bias = mujoco.mju_muscleBias(length, *muscle, biasprm)
-  return float(gain * value + bias)
-
-
-def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: _Nearest) -> None:
+def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> None:
   """Distances at which a limit row or a contact would appear or vanish."""
   contact = mjd.contact
   for i in range(mjd.ncon):

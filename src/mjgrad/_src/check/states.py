@@ -24,7 +24,7 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.check.active_set import ActiveSet
-from mjgrad._src.check.active_set import next_activation
+from mjgrad._src.check.actuator_zones import next_activation
 from mjgrad._src.check.oracle import Oracle
 from mjgrad._src.check.oracle import Point
 from mjgrad._src.errors import InvalidInput

@@ -157,7 +157,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   actuator = _OBJECT.mjOBJ_ACTUATOR
   known = [kind for transmission in TRANSMISSIONS for kind in transmission.KINDS]
   add(actuator, ~np.isin(mjm.actuator_trntype, known), "this transmission is not differentiated")
-  add(tendon, mjm.tendon_actfrclimited != 0, "a limit of the tendon's total actuator force")
   add(actuator, ~np.isin(mjm.actuator_gaintype, GAINS), "use a fixed, affine or muscle gain")
   add(actuator, ~np.isin(mjm.actuator_biastype, BIASES), "use no bias, an affine or a muscle one")
   add(actuator, ~np.isin(mjm.actuator_dyntype, DYNAMICS), "these dynamics are not differentiated")
@@ -243,9 +242,6 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
     branching | _wrapping_tendons(mjm),
     "no armature on a spatial tendon that wraps or lies between branches of the tree",
   )
-  clamped = (mjm.jnt_actgravcomp != 0) & (mjm.jnt_actfrclimited != 0)
-  reason = "gravity compensation inside an actuator force limit"
-  add("body_gravcomp", _OBJECT.mjOBJ_JOINT, clamped, reason)
   if is_implicit(mjm):
     for reason, mask in tendon_rules(mjm).items():
       for name in ("tendon_damping", "tendon_dampingpoly"):
@@ -285,15 +281,6 @@ def check_parameters(mjm: mujoco.MjModel, names: Container[str]) -> None:
     if name in names
     for element in elements
   ]
-  if mjm.opt.integrator == _IMPLICITFAST:
-    on_bodies = _branching_transmissions(mjm) & ~_on_tendon(mjm)
-    found += [
-      f"parameter {name}, {element}: no velocity feedback through a transmission between branches "
-      "of the tree under implicitfast; use Euler"
-      for name, mask in affine.items()
-      if name in names
-      for element in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, _where(mask & on_bodies))
-    ]
   if found:
     lines = "\n  ".join(found)
     raise UnsupportedFeature(f"these parameters have no exact gradient because of\n  {lines}")

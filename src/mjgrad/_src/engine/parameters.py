@@ -70,6 +70,7 @@ PARAMETERS = {
   "actuator_lengthrange": Parameter("m or rad"),
   "actuator_acc0": Parameter("1/kg or 1/(kg m^2)", lower=0.0),
   "jnt_actfrcrange": Parameter("N or N m"),
+  "tendon_actfrcrange": Parameter("N"),
   "geom_friction": Parameter("1, m, m (slide, spin, roll)", lower=0.0),
   "geom_size": Parameter("m", lower=0.0),
   "geom_solref": _SOLREF,

@@ -19,6 +19,7 @@ class Actuation:
   Attributes:
     kinds: types of the transmissions in the model
     joint_limited: whether a joint limits its total actuator force
+    tendon_limited: whether a tendon limits its total actuator force
     nrate: number of directions whose rates matter, all five only for implicit integration
     gated: workspace for lam without the held dofs, see `terms/force_limit.py`, None for none
     compensated: likewise for the gravity compensation of joints with `jnt_actgravcomp`
@@ -46,6 +47,7 @@ class Actuation:
 
   kinds: frozenset[int]
   joint_limited: bool
+  tendon_limited: bool
   nrate: int
   gated: Any
   compensated: Any
@@ -81,6 +83,7 @@ class Actuation:
     return cls(
       kinds=frozenset(np.unique(mjm.actuator_trntype).tolist()),
       joint_limited=nactuator > 0 and bool(mjm.jnt_actfrclimited.any()),
+      tendon_limited=nactuator > 0 and bool(mjm.tendon_actfrclimited.any()),
       nrate=NRATE if implicit else 2,
       gated=None,
       compensated=None,
@@ -108,7 +111,9 @@ class Actuation:
   def add_gated(self, work, mjm: mujoco.MjModel) -> None:
     """Adds the workspaces for lam without the held dofs, where something needs them."""
     actgravcomp = mjm.jnt_actgravcomp.astype(bool)
-    held = actgravcomp & mjm.jnt_actfrclimited.astype(bool) if work.actuation_enabled else actgravcomp
+    held = (
+      actgravcomp & mjm.jnt_actfrclimited.astype(bool) if work.actuation_enabled else actgravcomp
+    )
     if work.gravcomp_enabled and held.any():
       self.compensated = force_limit.gated_workspace(work)
     if self.joint_limited and self.kinds - transmission_joint.KINDS:

@@ -21,6 +21,7 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import tendon_force_limit
 from mjgrad._src.terms import transmission_crank
 from mjgrad._src.terms import transmission_joint
 from mjgrad._src.terms import transmission_site
@@ -292,6 +293,7 @@ def vjp(work) -> None:
   if not work.actuation_enabled:
     return
   m, d, act = work.model, work.data, work.actuation
+  tendon_force_limit.vjp(work)
   wp.launch(
     _actuator_vjp,
     dim=(d.nworld, m.nactuator),

@@ -17,14 +17,44 @@ from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import slope_input
 from mjgrad._src.terms.transmission_joint import IN_PARENT
 from mjgrad._src.terms.transmission_joint import JOINT
+from mjgrad._src.terms.transmission_tendon import TENDON
 
 wp.set_module_options({"enable_backward": False})
+
+HELD_RTOL = wp.constant(1e-5)
+"""Tolerance of the engine's test for a held tendon, relative to the bound."""
+
+
+@wp.func
+def _tendon_held(
+  tendon_actfrclimited: wp.array[bool],
+  tendon_actfrcrange: wp.array2d[wp.vec2],
+  actuator_trntype: wp.array[int],
+  actuator_trnid: wp.array[wp.vec2i],
+  force: wp.array2d[float],
+  worldid: int,
+  tenid: int,
+) -> bool:
+  """Whether the total force on a tendon is at its limit, to the engine's tolerance."""
+  held = bool(False)
+  if tendon_actfrclimited[tenid]:
+    total = float(0.0)
+    for j in range(actuator_trntype.shape[0]):
+      if actuator_trntype[j] == TENDON and actuator_trnid[j][0] == tenid:
+        total += force[worldid, j]
+    bounds = tendon_actfrcrange[worldid % tendon_actfrcrange.shape[0], tenid]
+    held = total <= bounds[0] + HELD_RTOL * wp.abs(bounds[0]) or total >= bounds[
+      1
+    ] - HELD_RTOL * wp.abs(bounds[1])
+  return held
 
 
 @wp.kernel
 def _velocity_slope(
   # Model:
   jnt_dofadr: wp.array[int],
+  tendon_actfrclimited: wp.array[bool],
+  tendon_actfrcrange: wp.array2d[wp.vec2],
   actuator_trntype: wp.array[int],
   actuator_dyntype: wp.array[int],
   actuator_gaintype: wp.array[int],
@@ -41,6 +71,7 @@ def _velocity_slope(
   # In:
   velocity: wp.array2d[float],
   input: wp.array2d[float],
+  force: wp.array2d[float],
   force_free: wp.array2d[float],
   dof_free: wp.array2d[float],
   # Out:
@@ -52,6 +83,17 @@ def _velocity_slope(
   free = wp.where(force_free[worldid, actid] != 0.0, 1.0, 0.0)
   if trntype == JOINT or trntype == IN_PARENT:
     free *= dof_free[worldid, jnt_dofadr[actuator_trnid[actid][0]]]
+  elif trntype == TENDON:
+    if _tendon_held(
+      tendon_actfrclimited,
+      tendon_actfrcrange,
+      actuator_trntype,
+      actuator_trnid,
+      force,
+      worldid,
+      actuator_trnid[actid][0],
+    ):
+      free = 0.0
   slope = force_slope(
     slope_input(
       ctrl_in,
@@ -116,6 +158,8 @@ def evaluate(work) -> None:
     dim=(d.nworld, m.nactuator),
     inputs=[
       m.jnt_dofadr,
+      m.tendon_actfrclimited,
+      m.tendon_actfrcrange,
       m.actuator_trntype,
       m.actuator_dyntype,
       m.actuator_gaintype,
@@ -130,6 +174,7 @@ def evaluate(work) -> None:
       d.actuator_length,
       act.velocity,
       act.input,
+      act.force,
       act.force_free,
       act.dof_free,
     ],

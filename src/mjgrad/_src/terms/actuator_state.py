@@ -18,6 +18,7 @@ from mjgrad._src.engine import adapter
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import actuator_slope
 from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import tendon_force_limit
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import DYN_FILTER
 from mjgrad._src.terms.actuator_law import DYN_FILTEREXACT
@@ -262,5 +263,6 @@ def evaluate(work) -> None:
       act.force_free,
     ],
   )
+  tendon_force_limit.evaluate(work)
   force_limit.evaluate(work)
   actuator_slope.evaluate(work)

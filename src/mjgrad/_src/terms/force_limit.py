@@ -2,11 +2,12 @@
 
     phi = -lam_i clamp(sum_a m_ai F_a, range_i)
 
-Gravity compensation of a joint with `jnt_actgravcomp` is part of the sum, and is lost where there is
-no actuation. Where a limit holds a dof, no actuator's force on it matters: actuators see lam without that dof,
-gate_i lam_i, and the bound has the gradient -lam_i. A joint transmission has that dof alone; the
-others, and gravity compensation, act on bodies or tendons, whose twists and rates along gate lam
-are then computed beside those along lam, in a workspace of their own, and swept apart.
+Gravity compensation of a joint with `jnt_actgravcomp` is part of the sum, and is lost where there
+is no actuation. Where a limit holds a dof, no actuator's force on it matters: actuators see lam
+without that dof, gate_i lam_i, and the bound has the gradient -lam_i. A joint transmission has that
+dof alone; the others, and gravity compensation, act on bodies or tendons, whose twists and rates
+along gate lam are then computed beside those along lam, in a workspace of their own, and swept
+apart.
 
 Source: MuJoCo documentation, XML reference, "joint" (actuatorfrcrange).
 """

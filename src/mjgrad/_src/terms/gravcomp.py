@@ -2,6 +2,9 @@
 
     phi = gravcomp mass g . u        u the velocity of the centre of mass along lam
 
+At a joint with `jnt_actgravcomp` it is an actuator force and may be held by a limit
+(terms/force_limit.py).
+
 Source: MuJoCo documentation, XML reference, "body/gravcomp"; Computation, "Passive forces".
 """
 
@@ -9,6 +12,7 @@ import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
+from mjgrad._src.terms import force_limit
 from mjgrad._src.tree.attach import FrameAdjoint
 from mjgrad._src.tree.attach import add_frame
 from mjgrad._src.tree.attach import frame_state
@@ -57,6 +61,7 @@ def vjp(work) -> None:
   m, d = work.model, work.data
   if not work.gravcomp_enabled:
     return
+  seen = force_limit.start_gravcomp(work)
   wp.launch(
     _gravcomp_vjp,
     dim=(d.nworld, m.nbody),
@@ -68,10 +73,12 @@ def vjp(work) -> None:
       d.xipos,
       d.subtree_com,
       work.tree.body_lastdof,
-      work.twist,
-      work.wrench,
+      seen.twist,
+      seen.wrench,
       work.adj["opt.gravity"],
       work.adj["body_mass"],
       work.adj["body_gravcomp"],
     ],
   )
+  if seen is not work:
+    force_limit.finish(seen)

@@ -73,6 +73,7 @@ def _crank_vjp(
   adj_rate_in: wp.array3d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_actuator_cranklength_out: wp.array2d[float],
   adj_actuator_gear_out: wp.array2d[wp.spatial_vector],
 ):
@@ -128,6 +129,9 @@ def _crank_vjp(
     adj_rod += c * rate_rod
   add_pose(worldid, body1, adj_pos1 + adj_v, wp.vec3(0.0), offset1, wrench_out)
   add_pose(worldid, body2, adj_pos2 - adj_v, wp.cross(n, adj_n), offset2, wrench_out)
+  accumulate(site_wrench_out, worldid, pinid, wp.spatial_vector(wp.vec3(0.0), adj_pos1 + adj_v))
+  turning = wp.cross(n, adj_n)
+  accumulate(site_wrench_out, worldid, sliderid, wp.spatial_vector(turning, adj_pos2 - adj_v))
   accumulate(adj_actuator_cranklength_out, worldid, actid, adj_rod)
   accumulate(
     adj_actuator_gear_out, worldid, actid, wp.spatial_vector(adj_gear, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -157,6 +161,7 @@ def vjp(work) -> None:
       act.adj_length,
       act.adj_rate,
       work.wrench,
+      work.site_wrench,
       work.adj["actuator_cranklength"],
       work.adj["actuator_gear"],
     ],

@@ -10,7 +10,7 @@ and o^w of its frame,
 where R is the rotation of the reference site if there is one, and the dofs that move both sites do
 not count: u^w and o^w are taken relative to the last body that carries both. Without refsite the
 wrench turns with its body, so that the body's twist in its own frame is all that matters and the
-pose gets nothing.
+pose gets nothing. `site_wrench` collects what the frames of the sites receive in their bodies.
 
 A servo on a purely rotational gear takes its set point modulo a full turn, `period` = 2 pi |g_r|.
 
@@ -74,6 +74,7 @@ def _site_vjp(
   adj_period_in: wp.array2d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_actuator_gear_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, actid = wp.tid()
@@ -91,13 +92,21 @@ def _site_vjp(
 
   if refid < 0:
     rot = site_xmat_in[worldid, siteid]
-    wrench = wrench_at(rot @ wp.spatial_top(gear), rot @ wp.spatial_bottom(gear), offset)
+    force = rot @ wp.spatial_top(gear)
+    torque = rot @ wp.spatial_bottom(gear)
+    wrench = wrench_at(force, torque, offset)
     for w in range(nrate):
       c = adj_rate_in[worldid, actid, w]
       twist = twist_in[worldid, w, row]
       wp.atomic_add(wrench_out, worldid, w, bodyid, c * wrench)
-      adj_linear += c * (wp.transpose(rot) @ velocity_at(twist, offset))
-      adj_rotational += c * (wp.transpose(rot) @ wp.spatial_top(twist))
+      u = velocity_at(twist, offset)
+      o = wp.spatial_top(twist)
+      turning = wp.cross(force, u) + wp.cross(torque, o)
+      accumulate(
+        site_wrench_out, worldid, siteid, c * wp.spatial_vector(turning, wp.cross(force, o))
+      )
+      adj_linear += c * (wp.transpose(rot) @ u)
+      adj_rotational += c * (wp.transpose(rot) @ o)
     accumulate(adj_actuator_gear_out, worldid, actid, wp.spatial_vector(adj_linear, adj_rotational))
     return
 
@@ -149,6 +158,8 @@ def _site_vjp(
     adj_rotational += c * (wp.transpose(rot) @ o)
   add_pose(worldid, bodyid, adj_pos, turn, offset, wrench_out)
   add_pose(worldid, refbody, adj_refpos, adj_refrot, refoffset, wrench_out)
+  accumulate(site_wrench_out, worldid, siteid, wp.spatial_vector(turn, adj_pos))
+  accumulate(site_wrench_out, worldid, refid, wp.spatial_vector(adj_refrot, adj_refpos))
   accumulate(adj_actuator_gear_out, worldid, actid, wp.spatial_vector(adj_linear, adj_rotational))
 
 
@@ -178,6 +189,7 @@ def vjp(work) -> None:
       act.adj_rate,
       act.adj_period,
       work.wrench,
+      work.site_wrench,
       work.adj["actuator_gear"],
     ],
   )
