@@ -60,10 +60,6 @@ CASES = {
     "actuator 'm'",
   ),
   "so3": (xml(world=BALL_JOINT, actuator='<orientation name="m" joint="ball"/>'), "actuator 'm'"),
-  "dc_motor": (
-    xml(actuator='<dcmotor name="m" joint="j" motorconst="0.1 0.1" resistance="1"/>'),
-    "actuator 'm'",
-  ),
   "delay": (
     xml(actuator='<motor name="m" joint="j" delay="0.01" nsample="6"/>'),
     "actuator 'm'",

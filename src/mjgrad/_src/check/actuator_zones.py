@@ -7,6 +7,7 @@ full turns taken off angular set points; whether the rods of slider-cranks reach
 import mujoco
 import numpy as np
 
+from mjgrad._src.check.dcmotor_zones import dcmotor_zones
 from mjgrad._src.check.nearest import Nearest
 
 _ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
@@ -41,7 +42,10 @@ def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> n
     low, high = mjm.actuator_actrange[i]
     for value in next_activation(mjm, mjd, i, clamp=False):
       zones.append(_zone(value, low, high, f"activation clamp of actuator {i}", nearest))
-  for i in np.flatnonzero(mjm.actuator_forcelimited).tolist():
+  motor = mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_DCMOTOR
+  for i in np.flatnonzero(motor).tolist():
+    zones += dcmotor_zones(mjm, mjd, i, ctrl, nearest)
+  for i in np.flatnonzero(mjm.actuator_forcelimited & ~motor).tolist():
     low, high = mjm.actuator_forcerange[i]
     force = _unclamped_force(mjm, mjd, i, ctrl)
     zones.append(_zone(force, low, high, f"force clamp of actuator {i}", nearest))

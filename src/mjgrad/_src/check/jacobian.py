@@ -122,11 +122,13 @@ def jacobian(
   scale = oracle.channel_scale(channel)
   size = scale.size
   entries = np.arange(size) if entries is None else entries
+  frozen = oracle.frozen(channel)
+  entries = entries[~frozen[entries]]
   steps = STEPS if channel in STATE_CHANNELS else PARAMETER_STEPS
   noise = ROUNDING * float(np.linalg.norm(np.concatenate((base.qpos, base.qvel, base.act))))
   matrix = np.zeros((oracle.ndx, size))
   disagreement = np.zeros(size)
-  switching = np.zeros(size, dtype=bool)
+  switching = frozen.copy()
   known = np.zeros(size, dtype=bool)
   known[entries] = True
 

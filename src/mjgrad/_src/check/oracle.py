@@ -38,6 +38,9 @@ SOLVER_ITERATIONS = 200
 LS_TOLERANCE = 1e-14
 LS_ITERATIONS = 200
 
+# Entries of a DC motor's parameters that give it an activation where they are positive.
+DCMOTOR_STATES = {"actuator_dynprm": (0, 2, 5, 7), "actuator_gainprm": (5,)}
+
 STATE_CHANNELS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
 
 # Model parameters that MuJoCo reads only where they are positive: at zero they have one side.
@@ -285,6 +288,15 @@ class Oracle:
       self.parameter(name)[:] = value
     else:
       setattr(self.mjm.opt, name.removeprefix("opt."), float(value))
+
+  def frozen(self, channel: str) -> np.ndarray:
+    """Entries of a channel that may not move, flat: those that would add a state to a DC motor."""
+    mjm = self.mjm
+    found = np.zeros(self.channel_shape(channel), dtype=bool)
+    motor = mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_DCMOTOR
+    for entry in DCMOTOR_STATES.get(channel, ()):
+      found[:, entry] = motor & (self.parameter(channel)[:, entry] == 0)
+    return found.reshape(-1)
 
   def channel_shape(self, channel: str) -> tuple[int, ...]:
     """Shape of the gradient of a channel; "qpos" is in the tangent space."""

@@ -22,11 +22,14 @@ from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.terms.actuator import TRANSMISSIONS
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
 from mjgrad._src.terms.actuator_law import BIASES
+from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import DYNAMICS
 from mjgrad._src.terms.actuator_law import GAIN_AFFINE
-from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import GAIN_MUSCLE
 from mjgrad._src.terms.actuator_law import GAINS
+from mjgrad._src.terms.dcmotor_law import BIAS_DCMOTOR
+from mjgrad._src.terms.dcmotor_law import DCMOTOR
+from mjgrad._src.terms.dcmotor_law import DYN_DCMOTOR
 from mjgrad._src.tree.indices import lone_free_trees
 
 _OBJECT = mujoco.mjtObj
@@ -110,7 +113,8 @@ def _velocity_feedback(mjm: mujoco.MjModel) -> np.ndarray:
   gain = (mjm.actuator_gaintype == int(GAIN_AFFINE)) & (mjm.actuator_gainprm[:, 2] != 0)
   gain |= mjm.actuator_gaintype == int(GAIN_MUSCLE)
   bias = (mjm.actuator_biastype == int(BIAS_AFFINE)) & (mjm.actuator_biasprm[:, 2] != 0)
-  return gain | bias
+  motor = mjm.actuator_gaintype == int(DCMOTOR)
+  return gain | bias | motor
 
 
 def unsupported(mjm: mujoco.MjModel) -> list[str]:
@@ -157,9 +161,24 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   actuator = _OBJECT.mjOBJ_ACTUATOR
   known = [kind for transmission in TRANSMISSIONS for kind in transmission.KINDS]
   add(actuator, ~np.isin(mjm.actuator_trntype, known), "this transmission is not differentiated")
-  add(actuator, ~np.isin(mjm.actuator_gaintype, GAINS), "use a fixed, affine or muscle gain")
-  add(actuator, ~np.isin(mjm.actuator_biastype, BIASES), "use no bias, an affine or a muscle one")
-  add(actuator, ~np.isin(mjm.actuator_dyntype, DYNAMICS), "these dynamics are not differentiated")
+  motor = mjm.actuator_gaintype == int(DCMOTOR)
+  reason = "use a fixed, affine, muscle or DC motor gain"
+  add(actuator, ~(motor | np.isin(mjm.actuator_gaintype, GAINS)), reason)
+  of_motor = mjm.actuator_biastype == BIAS_DCMOTOR
+  bias = np.where(motor, of_motor, np.isin(mjm.actuator_biastype, BIASES))
+  add(actuator, ~bias, "use no bias, an affine or a muscle one; that of DC motors with their gain")
+  dynamics = np.isin(mjm.actuator_dyntype, DYNAMICS)
+  of_motor = np.isin(mjm.actuator_dyntype, (int(DYN_NONE), DYN_DCMOTOR))
+  add(actuator, ~np.where(motor, of_motor, dynamics), "these dynamics are not differentiated")
+  if opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_ACTUATION):
+    bristles = motor & (mjm.actuator_dynprm[:, 5] > 0)
+    add(actuator, bristles, "the engine moves the bristles of DC motors without actuation")
+  limited = np.append(mjm.tendon_actfrclimited != 0, False)
+  add(
+    actuator,
+    motor & limited[np.where(_on_tendon(mjm), mjm.actuator_trnid[:, 0], -1)],
+    "a DC motor on a tendon that limits its total actuator force",
+  )
   add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")
@@ -178,7 +197,7 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     )
     add(
       actuator,
-      other_ctrl & (mjm.actuator_gaintype != int(GAIN_FIXED)) & velocity,
+      other_ctrl & np.isin(mjm.actuator_gaintype, (int(GAIN_AFFINE), int(GAIN_MUSCLE))) & velocity,
       "the engine's slope of the gain reads another actuator's control; use Euler",
     )
     for reason, mask in actuator_rules(mjm).items():

@@ -34,6 +34,7 @@ class Actuation:
     raw_force: actuator force before its clamp [N or N m]
     force: actuator force after its clamp [N or N m]
     force_free: derivative of `force` in `raw_force`, 0 where the clamp holds
+    held: what clamps inside a DC motor hold, see `terms/dcmotor_law.py`
     slope: derivative of `force` in `velocity`, where it is integrated implicitly
     slope_free: 0 where a clamp takes the slope away, else 1
     slope_product: what the actuator contributes to psi
@@ -61,6 +62,7 @@ class Actuation:
   raw_force: wp.array
   force: wp.array
   force_free: wp.array
+  held: wp.array
   slope: wp.array
   slope_free: wp.array
   slope_product: wp.array
@@ -97,6 +99,7 @@ class Actuation:
       raw_force=floats(),
       force=floats(),
       force_free=floats(),
+      held=wp.zeros((nworld, nactuator), dtype=int, device=device),
       slope=floats(),
       slope_free=floats(),
       slope_product=floats(),

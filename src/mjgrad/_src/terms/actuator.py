@@ -20,6 +20,7 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec10
+from mjgrad._src.terms import dcmotor
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import tendon_force_limit
 from mjgrad._src.terms import transmission_crank
@@ -31,9 +32,9 @@ from mjgrad._src.terms.actuator_law import actuator_force
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import next_activation
 from mjgrad._src.terms.actuator_law import slope_input
-from mjgrad._src.terms.transmission import moment_dot
+from mjgrad._src.terms.dcmotor_law import DCMOTOR
+from mjgrad._src.terms.transmission import implicit_rates
 from mjgrad._src.terms.transmission import moment_dot_free
-from mjgrad._src.terms.transmission import moment_product
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import LAM
@@ -119,6 +120,8 @@ def _actuator_vjp(
   worldid, actid = wp.tid()
   dyntype = actuator_dyntype[actid]
   gaintype = actuator_gaintype[actid]
+  if gaintype == DCMOTOR:
+    return
   biastype = actuator_biastype[actid]
   gainprm = actuator_gainprm[worldid % actuator_gainprm.shape[0], actid]
   biasprm = actuator_biasprm[worldid % actuator_biasprm.shape[0], actid]
@@ -153,34 +156,7 @@ def _actuator_vjp(
   grad_acc0 *= weight
 
   if implicit:
-    rate_mu = moment_dot(
-      moment_rownnz_in,
-      moment_rowadr_in,
-      moment_colind_in,
-      actuator_moment_in,
-      mu_in,
-      worldid,
-      actid,
-    )
-    rate_acc = moment_dot(
-      moment_rownnz_in,
-      moment_rowadr_in,
-      moment_colind_in,
-      actuator_moment_in,
-      qacc_in,
-      worldid,
-      actid,
-    )
-    rate_acc += moment_dot(
-      moment_rownnz_in,
-      moment_rowadr_in,
-      moment_colind_in,
-      actuator_moment_in,
-      delta_in,
-      worldid,
-      actid,
-    )
-    product = moment_product(
+    rates = implicit_rates(
       M_elemid,
       moment_rownnz_in,
       moment_rowadr_in,
@@ -192,10 +168,11 @@ def _actuator_vjp(
       worldid,
       actid,
     )
+    product = rates[2]
     adj_product = -h * slope[worldid, actid]
-    adj_rate_out[worldid, actid, MU] = adj_product * rate_acc
-    adj_rate_out[worldid, actid, ACC] = adj_product * rate_mu
-    adj_rate_out[worldid, actid, DELTA] = adj_product * rate_mu
+    adj_rate_out[worldid, actid, MU] = adj_product * rates[1]
+    adj_rate_out[worldid, actid, ACC] = adj_product * rates[0]
+    adj_rate_out[worldid, actid, DELTA] = adj_product * rates[0]
     slope_product_out[worldid, actid] = adj_product * product
     accumulate_option(adj_timestep_out, worldid, -product * slope[worldid, actid])
 
@@ -353,6 +330,7 @@ def vjp(work) -> None:
     ],
     outputs=[act.slope_product, act.adj_length, act.adj_rate, act.adj_period],
   )
+  dcmotor.vjp(work)
   force_limit.vjp(work)
   transmissions_vjp(work)
 

@@ -15,6 +15,7 @@ import warp as wp
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import slope_input
+from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.transmission_joint import IN_PARENT
 from mjgrad._src.terms.transmission_joint import JOINT
 from mjgrad._src.terms.transmission_tendon import TENDON
@@ -79,6 +80,8 @@ def _velocity_slope(
   slope_free_out: wp.array2d[float],
 ):
   worldid, actid = wp.tid()
+  if actuator_gaintype[actid] == DCMOTOR:
+    return
   trntype = actuator_trntype[actid]
   free = wp.where(force_free[worldid, actid] != 0.0, 1.0, 0.0)
   if trntype == JOINT or trntype == IN_PARENT:

@@ -17,6 +17,7 @@ import warp as wp
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import actuator_slope
+from mjgrad._src.terms import dcmotor_state
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import tendon_force_limit
 from mjgrad._src.terms.actuator_law import BIAS_AFFINE
@@ -27,6 +28,7 @@ from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import actuator_force
 from mjgrad._src.terms.actuator_law import next_activation
+from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.transmission import moment_dot
 
 wp.set_module_options({"enable_backward": False})
@@ -127,6 +129,8 @@ def _evaluate(
   gaintype = actuator_gaintype[actid]
   biastype = actuator_biastype[actid]
   dyntype = actuator_dyntype[actid]
+  if gaintype == DCMOTOR:
+    return
   length = actuator_length_in[worldid, actid]
   velocity = moment_dot(
     moment_rownnz_in,
@@ -263,6 +267,8 @@ def evaluate(work) -> None:
       act.force_free,
     ],
   )
+  dcmotor_state.evaluate(work)
   tendon_force_limit.evaluate(work)
   force_limit.evaluate(work)
   actuator_slope.evaluate(work)
+  dcmotor_state.evaluate_slope(work)

@@ -87,3 +87,41 @@ def moment_product(
         rate += actuator_moment_in[worldid, n] * (y[worldid, j] + z[worldid, j])
     total += actuator_moment_in[worldid, k] * x[worldid, i] * rate
   return total
+
+
+@wp.func
+def implicit_rates(
+  M_elemid: wp.array2d[int],
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
+  mu: wp.array2d[float],
+  qacc: wp.array2d[float],
+  delta: wp.array2d[float],
+  worldid: int,
+  actid: int,
+) -> wp.vec3:
+  """Rates along mu and a_d = a + e, and what the implicit integrator keeps of their product."""
+  rate_mu = moment_dot(
+    moment_rownnz_in, moment_rowadr_in, moment_colind_in, actuator_moment_in, mu, worldid, actid
+  )
+  rate_acc = moment_dot(
+    moment_rownnz_in, moment_rowadr_in, moment_colind_in, actuator_moment_in, qacc, worldid, actid
+  )
+  rate_acc += moment_dot(
+    moment_rownnz_in, moment_rowadr_in, moment_colind_in, actuator_moment_in, delta, worldid, actid
+  )
+  product = moment_product(
+    M_elemid,
+    moment_rownnz_in,
+    moment_rowadr_in,
+    moment_colind_in,
+    actuator_moment_in,
+    mu,
+    qacc,
+    delta,
+    worldid,
+    actid,
+  )
+  return wp.vec3(rate_mu, rate_acc, product)
