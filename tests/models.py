@@ -257,6 +257,12 @@ def gym_humanoid() -> mujoco.MjModel:
   return variant(mjm, integrator="euler", solver="newton")
 
 
+def gym(name: str) -> mujoco.MjModel:
+  """A model of gymnasium as it is, but for friction, see `distinct_friction`."""
+  path = _package_file("gymnasium", "envs", "mujoco", "assets", f"{name}.xml")
+  return distinct_friction(load(path))
+
+
 def humanoid() -> mujoco.MjModel:
   """mujoco-warp's Humanoid (nv 27): condim 1 and 3, explicit damping, three keyframes."""
   return load(_package_file("mujoco_warp", "test_data", "humanoid", "humanoid.xml"))

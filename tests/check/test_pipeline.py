@@ -24,7 +24,7 @@ def capsule_point(mjm):
   return oracles.point(mjm, qvel=[1.0, 0.7, -0.2, 0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("integrator", models.INTEGRATORS)
+@pytest.mark.parametrize("integrator", (*models.INTEGRATORS, "rk4"))
 @pytest.mark.parametrize("build", [models.ant, models.humanoid])
 def test_same_step_as_mujoco_where_frames_agree(build, integrator):
   """Elliptic cones do not depend on the tangents, so both oracles take the same step."""

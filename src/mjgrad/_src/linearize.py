@@ -16,7 +16,7 @@ class StepGradient:
     qpos: next positions, shape [nworld, nq]
     qvel: next velocities, shape [nworld, nv]
     act: next activations, shape [nworld, na]
-    qacc: solved acceleration of the first step, shape [nworld, nv]
+    qacc: acceleration solved for at the first state, shape [nworld, nv]
     grad: gradients by input name: "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
       "act", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], and requested parameters
       [nworld, *field]
@@ -97,7 +97,7 @@ def step_gradient(
     sim.check()
     data = program.data
     next_qpos, next_qvel, next_act = _host(data.qpos), _host(data.qvel), _host(data.act)
-    qacc = _host(program.tape.qacc)[0]
+    qacc = _host(program.tape.qacc)[0, 0]
     if adj_act is None:
       adj_act = np.zeros((sim.nworld, sim.na))
     program.backward(_array(adj_qpos), _array(adj_qvel), _array(adj_act))

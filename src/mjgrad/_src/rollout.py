@@ -2,9 +2,9 @@
 
 A `Program` belongs to one set of parameters and one number of steps per call. It captures three
 graphs at first use: the plain forward step, which is `mujoco_warp.step` and a status word; the
-recorded forward step, which also writes the tape; and the backward step. A call loads its inputs,
-replays a graph once per step and reads its outputs; the slot of the tape is a counter on the
-device, so one graph serves all steps.
+recorded forward step, which has the same result and also writes the tape; and the backward step. A
+call loads its inputs, replays a graph once per step and reads its outputs; the slot of the tape is
+a counter on the device, so one graph serves all steps.
 """
 
 import functools
@@ -22,6 +22,7 @@ from mjgrad._src.derived.pullback import pull_back
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.integrators import coordinates
+from mjgrad._src.integrators.runge_kutta import RungeKutta
 
 INPUTS = (
   "qpos",
@@ -57,19 +58,31 @@ class Program:
   @functools.cached_property
   def tape(self) -> Tape:
     sim = self.sim
-    return Tape.empty(self.nstep, sim.nworld, sim.nq, sim.nv, sim.na, sim.device)
+    nstage = sim.tableau.nstage if sim.tableau else 1
+    return Tape.empty(self.nstep, nstage, sim.nworld, sim.nq, sim.nv, sim.na, sim.device)
+
+  @functools.cached_property
+  def stages(self) -> RungeKutta | None:
+    """The method of several stages, where the model has one."""
+    tableau = self.sim.tableau
+    return RungeKutta(self.model, self.data, self.tape, tableau) if tableau else None
 
   @functools.cached_property
   def work(self) -> Workspace:
     sim = self.sim
-    return Workspace(sim.mjm, self.model, self.data, sim.tree, self.tape, self.fields)
+    return Workspace(sim.mjm, self.model, self.data, sim.tree, self.tape, self.fields, self.stages)
 
   @functools.cached_property
   def constants(self) -> DerivedConstants:
     return DerivedConstants(self)
 
   def forward(self, record: bool) -> None:
-    """Takes `nstep` steps from the state in `data`; fills the tape if `record`."""
+    """Takes `nstep` steps from the state in `data`; fills the tape if `record`.
+
+    Between its stages, `mujoco_warp.step` cannot refresh the velocities that connect and weld rows
+    are built from (engine/adapter.py); such steps are always the recorded ones.
+    """
+    record |= self.sim.tableau is not None and adapter.has_velocity_products(self.model)
     self._follow()
     if record:
       self.tape.step.zero_()
@@ -109,8 +122,17 @@ class Program:
     self.sim.status.collect()
 
   def _record(self) -> None:
-    self._plain()
-    tape_ops.store_step(self.tape, self.data)
+    if self.stages is None:
+      self._plain()
+      tape_ops.store_stage(self.tape, self.data, 0)
+    else:
+      self.stages.step(self._record_stage)
+      self.sim.status.collect()
+    tape_ops.store_next(self.tape, self.data)
+
+  def _record_stage(self, stage: int) -> None:
+    self.sim.status.collect()
+    tape_ops.store_stage(self.tape, self.data, stage)
 
   def _backward(self) -> None:
     step_vjp(self.work)

@@ -1,11 +1,11 @@
 """The two multipliers: mu of the integrator and lam of the equations of motion.
 
-With vbar the cotangent of the next velocity, v' = v + h a_d:
+With abar the cotangent of the acceleration that the integrator used:
 
     A a_d = M a                  the acceleration that the implicit integrator used
-    A^T mu = -h vbar             A = M + h B (Euler) or M - h D (implicit, implicitfast)
+    A^T mu = -abar               A = M + h B (Euler) or M - h D (implicit, implicitfast)
     H lam = M mu                 H = M + J^T W J, W the Hessian of the constraint cost at J a - aref
-    H lam = -h vbar              where nothing is integrated implicitly: a_d = a, mu = 0
+    H lam = -abar                where nothing is integrated implicitly: a_d = a, mu = 0
 
 The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
 
@@ -34,7 +34,6 @@ import functools
 
 import warp as wp
 
-from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.adjoint import lu
 from mjgrad._src.adjoint import rows
 from mjgrad._src.adjoint.rows import CONE
@@ -114,13 +113,12 @@ def _integration_matrix(
 def _integration_rhs(
   # Model:
   nv: int,
-  opt_timestep: wp.array[float],
   M_elemid: wp.array2d[int],
   # Data in:
   qacc_in: wp.array2d[float],
   M_in: wp.array2d[float],
   # Adjoint in:
-  adj_qvel_in: wp.array2d[float],
+  adj_qacc_in: wp.array2d[wp.float64],
   # Out:
   rhs_out: wp.array3d[wp.float64],
 ):
@@ -128,9 +126,8 @@ def _integration_rhs(
   force = wp.float64(0.0)
   for k in range(nv):
     force += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * wp.float64(qacc_in[worldid, k])
-  h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
   rhs_out[worldid, dofid, 0] = force
-  rhs_out[worldid, dofid, 1] = -h * wp.float64(adj_qvel_in[worldid, dofid])
+  rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
 
 
 @wp.kernel
@@ -161,32 +158,13 @@ def _integration_solution(
 
 @wp.kernel
 def _explicit_rhs(
-  # Model:
-  opt_timestep: wp.array[float],
   # Adjoint in:
-  adj_qvel_in: wp.array2d[float],
+  adj_qacc_in: wp.array2d[wp.float64],
   # Out:
   rhs_out: wp.array3d[wp.float64],
 ):
   worldid, dofid = wp.tid()
-  h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
-  rhs_out[worldid, dofid, 1] = -h * wp.float64(adj_qvel_in[worldid, dofid])
-
-
-@wp.kernel
-def _velocity_timestep_vjp(
-  # Data in:
-  qacc_in: wp.array2d[float],
-  # In:
-  delta: wp.array2d[float],
-  # Adjoint in:
-  adj_qvel_in: wp.array2d[float],
-  # Adjoint out (+=):
-  adj_timestep_out: wp.array[float],
-):
-  worldid, dofid = wp.tid()
-  a_d = qacc_in[worldid, dofid] + delta[worldid, dofid]
-  accumulate_option(adj_timestep_out, worldid, adj_qvel_in[worldid, dofid] * a_d)
+  rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
 
 
 @wp.func
@@ -361,8 +339,7 @@ def integrator_multiplier(work) -> None:
   m, d = work.model, work.data
   dofs = (d.nworld, m.nv)
   if not work.implicit:
-    wp.launch(_explicit_rhs, dim=dofs, inputs=[m.opt.timestep, work.adj_qvel], outputs=[work.rhs])
-    _timestep_vjp(work)
+    wp.launch(_explicit_rhs, dim=dofs, inputs=[work.adj_qacc], outputs=[work.rhs])
     return
   wp.launch(
     _integration_matrix,
@@ -393,7 +370,7 @@ def integrator_multiplier(work) -> None:
   wp.launch(
     _integration_rhs,
     dim=dofs,
-    inputs=[m.nv, m.opt.timestep, m.M_elemid, work.qacc, d.M, work.adj_qvel],
+    inputs=[m.nv, m.M_elemid, work.qacc, d.M, work.adj_qacc],
     outputs=[work.rhs],
   )
   if work.gyroscopic:
@@ -406,18 +383,6 @@ def integrator_multiplier(work) -> None:
     inputs=[m.nv, m.M_elemid, work.qacc, d.M, work.solution],
     outputs=[work.delta, work.mu, work.rhs],
   )
-  _timestep_vjp(work)
-
-
-def _timestep_vjp(work) -> None:
-  """Adds the gradient that the time step has in v' = v + h a_d at fixed a_d."""
-  adj_timestep = work.adj["opt.timestep"]
-  if adj_timestep.shape[0] > 0:
-    wp.launch(
-      _velocity_timestep_vjp,
-      dim=(work.data.nworld, work.model.nv),
-      inputs=[work.qacc, work.delta, work.adj_qvel, adj_timestep],
-    )
 
 
 def solve_hessian(work) -> None:

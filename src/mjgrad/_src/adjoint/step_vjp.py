@@ -1,16 +1,21 @@
 """The backward pass of one step, on one page.
 
-    x' = step(x, u, p):   r(a; q, v, u, p) = 0,   A a_d = M a,   v' = v + h a_d,   q' = q exp(h v')
+    dynamics              r(a; q, v, w, u, p) = 0,  A a_d = M a
+    semi-implicit step    v' = v + h a_d,  q' = q exp(h v')       integrators/semi_implicit.py
+    step of stages        (q, v, w) + h sum_j b_j (kappa_j, alpha_j, wdot_j)
+                                                                  integrators/runge_kutta.py
 
-    position update       (qbar', vbar')  ->  qbar, vbar          integrators/semi_implicit.py
-    integrator            A^T mu = -h vbar                        adjoint/multiplier.py
-    dynamics              H lam = M mu, a -= H^-1 r(a)            adjoint/multiplier.py
+`dynamics_vjp` pulls abar, the cotangent of the acceleration, back through the dynamics,
+
+    integrator            A^T mu = -abar                          adjoint/multiplier.py
+    constraints           H lam = M mu,  a -= H^-1 r(a)           adjoint/multiplier.py
     residual              (qbar, vbar, ubar, pbar) += grad phi + grad psi
                           phi = lam . r,  psi = mu . (A a_d - M a),  lam, mu, a, a_d held constant
 
-phi and psi are sums of local terms of body twists and joint coordinates (terms/); what they leave
-on the bodies, one sweep of the tree turns into generalised gradients (tree/sweep.py). Nothing
-else is differentiated: not the solver, not the kinematic recursion, not the collision search.
+once for a semi-implicit step and once for each stage of an explicit Runge-Kutta method. phi and psi
+are sums of local terms of body twists and joint coordinates (terms/); what they leave on the
+bodies, one sweep of the tree turns into generalised gradients (tree/sweep.py). Nothing else is
+differentiated: not the solver, not the kinematic recursion, not the collision search.
 
 Source: DESIGN section 2; docs/derivation.md.
 """
@@ -74,13 +79,45 @@ terms leave on tendons.
 def step_vjp(work) -> None:
   """Pulls the cotangents in `work` back through the step before `work.tape.step`."""
   tape.load_previous(work)
+  if work.stages is None:
+    tape.load_stage(work)
+    semi_implicit.vjp(work)
+    dynamics_vjp(work)
+    semi_implicit.timestep_vjp(work)
+  else:
+    stages_vjp(work)
+
+
+def stages_vjp(work) -> None:
+  """The adjoint of an explicit Runge-Kutta step: of its result, then of its stages, last first."""
+  stages, adj = work.stages, work.adj_stages
+  for stage in range(stages.nstage):
+    stages.enter(stage)
+  adj.begin()
+  adj.leave(work, stages.nstage)
+  for stage in reversed(range(stages.nstage)):
+    stages.enter(stage)
+    tape.load_stage(work, stage)
+    adj.enter(work, stage)
+    dynamics_vjp(work)
+    adj.advance_vjp(work, stage)
+    adj.leave(work, stage)
+  adj.finish(work)
+
+
+def dynamics_vjp(work) -> None:
+  """The adjoint of the dynamics at the state in `work.data`.
+
+  `work.adj_qacc` is the cotangent of the acceleration, in the precision of the systems that it goes
+  into; `work.adj_act` is that of the activation a step later, which is replaced by that of the
+  activation; the others are added to.
+  """
   adapter.linearization_point(work.model, work.data)
   if work.far_from_root:
     multiplier.dynamics_multiplier(work)
   tendon_rates.evaluate(work)
   actuator_state.evaluate(work)
 
-  semi_implicit.vjp(work)
   multiplier.integrator_multiplier(work)
   multiplier.dynamics_multiplier(work)
 

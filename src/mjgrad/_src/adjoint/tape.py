@@ -1,9 +1,9 @@
 """The tape: what a step must remember, and the device-side counter that walks it.
 
-A step stores its input state, the acceleration that it solved for and the force without constraints
-that it solved with; everything else is recomputed in the backward pass. Slot k holds these for step
-k, and v of slot k + 1 is the velocity after step k. The counter lives on the device, so the
-captured graph of one step serves every step of a call.
+A step stores its input state and, for each of its stages, the acceleration that it solved for and
+the force without constraints that it solved with; everything else is recomputed in the backward
+pass. Slot k holds these for step k, and v of slot k + 1 is the velocity after step k. The counter
+lives on the device, so the captured graph of one step serves every step of a call.
 """
 
 import dataclasses
@@ -22,8 +22,10 @@ class Tape:
     qpos: positions [m, or quaternion, or rad], shape [nstep + 1, nworld, nq]
     qvel: velocities [m/s or rad/s], shape [nstep + 1, nworld, nv]
     act: activations, shape [nstep, nworld, na]
-    qacc: solved accelerations [m/s^2 or rad/s^2], shape [nstep, nworld, nv]
-    qfrc_smooth: forces but those of constraints [N or N m], shape [nstep, nworld, nv]
+    qacc: solved accelerations [m/s^2 or rad/s^2], shape [nstep, nstage, nworld, nv]
+    qfrc_smooth: forces but those of constraints [N or N m], shape [nstep, nstage, nworld, nv]
+    act_dot: rates of the activations in methods of several stages, shape [nstep, nstage, nworld,
+      na]; no entries in others
   """
 
   step: wp.array
@@ -32,21 +34,26 @@ class Tape:
   act: wp.array
   qacc: wp.array
   qfrc_smooth: wp.array
+  act_dot: wp.array
 
   @classmethod
-  def empty(cls, nstep: int, nworld: int, nq: int, nv: int, na: int, device: wp.Device) -> "Tape":
+  def empty(
+    cls, nstep: int, nstage: int, nworld: int, nq: int, nv: int, na: int, device: wp.Device
+  ) -> "Tape":
+    na_dot = na if nstage > 1 else 0
     return cls(
       step=wp.zeros(1, dtype=int, device=device),
       qpos=wp.zeros((nstep + 1, nworld, nq), dtype=float, device=device),
       qvel=wp.zeros((nstep + 1, nworld, nv), dtype=float, device=device),
       act=wp.zeros((nstep, nworld, na), dtype=float, device=device),
-      qacc=wp.zeros((nstep, nworld, nv), dtype=float, device=device),
-      qfrc_smooth=wp.zeros((nstep, nworld, nv), dtype=float, device=device),
+      qacc=wp.zeros((nstep, nstage, nworld, nv), dtype=float, device=device),
+      qfrc_smooth=wp.zeros((nstep, nstage, nworld, nv), dtype=float, device=device),
+      act_dot=wp.zeros((nstep, nstage, nworld, na_dot), dtype=float, device=device),
     )
 
   def arrays(self) -> list[wp.array]:
     """What was recorded; a copy of a call keeps the first nstep slots of each."""
-    return [self.qpos, self.qvel, self.act, self.qacc, self.qfrc_smooth]
+    return [self.qpos, self.qvel, self.act, self.qacc, self.qfrc_smooth, self.act_dot]
 
 
 @wp.kernel
@@ -73,37 +80,39 @@ def _store_state(
 
 
 @wp.kernel
-def _store_dynamics(
+def _store_stage(
   # Data in:
   qacc_in: wp.array2d[float],
   qfrc_smooth_in: wp.array2d[float],
+  act_dot_in: wp.array2d[float],
   # In:
   step: wp.array[int],
+  stage: int,
   # Out:
-  tape_qacc_out: wp.array3d[float],
-  tape_qfrc_smooth_out: wp.array3d[float],
+  tape_qacc_out: wp.array4d[float],
+  tape_qfrc_smooth_out: wp.array4d[float],
+  tape_act_dot_out: wp.array4d[float],
 ):
-  worldid, dofid = wp.tid()
-  tape_qacc_out[step[0], worldid, dofid] = qacc_in[worldid, dofid]
-  tape_qfrc_smooth_out[step[0], worldid, dofid] = qfrc_smooth_in[worldid, dofid]
+  worldid, i = wp.tid()
+  slot = step[0]
+  if i < qacc_in.shape[1]:
+    tape_qacc_out[slot, stage, worldid, i] = qacc_in[worldid, i]
+    tape_qfrc_smooth_out[slot, stage, worldid, i] = qfrc_smooth_in[worldid, i]
+  if i < tape_act_dot_out.shape[3]:
+    tape_act_dot_out[slot, stage, worldid, i] = act_dot_in[worldid, i]
 
 
 @wp.kernel
-def _load(
+def _load_state(
   # In:
   step: wp.array[int],
   tape_qpos: wp.array3d[float],
   tape_qvel: wp.array3d[float],
   tape_act: wp.array3d[float],
-  tape_qacc: wp.array3d[float],
-  tape_qfrc_smooth: wp.array3d[float],
   # Data out:
   qpos_out: wp.array2d[float],
   qvel_out: wp.array2d[float],
   act_out: wp.array2d[float],
-  qfrc_smooth_out: wp.array2d[float],
-  # Out:
-  qacc_out: wp.array2d[float],
 ):
   worldid, i = wp.tid()
   slot = step[0]
@@ -111,10 +120,25 @@ def _load(
     qpos_out[worldid, i] = tape_qpos[slot, worldid, i]
   if i < qvel_out.shape[1]:
     qvel_out[worldid, i] = tape_qvel[slot, worldid, i]
-    qacc_out[worldid, i] = tape_qacc[slot, worldid, i]
-    qfrc_smooth_out[worldid, i] = tape_qfrc_smooth[slot, worldid, i]
   if i < act_out.shape[1]:
     act_out[worldid, i] = tape_act[slot, worldid, i]
+
+
+@wp.kernel
+def _load_stage(
+  # In:
+  step: wp.array[int],
+  stage: int,
+  tape_qacc: wp.array4d[float],
+  tape_qfrc_smooth: wp.array4d[float],
+  # Data out:
+  qfrc_smooth_out: wp.array2d[float],
+  # Out:
+  qacc_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  qacc_out[worldid, dofid] = tape_qacc[step[0], stage, worldid, dofid]
+  qfrc_smooth_out[worldid, dofid] = tape_qfrc_smooth[step[0], stage, worldid, dofid]
 
 
 @wp.kernel
@@ -141,25 +165,40 @@ def store_state(tape: Tape, d) -> None:
   )
 
 
-def store_step(tape: Tape, d) -> None:
-  """Records the solved dynamics, moves to the next slot and records the state there."""
+def store_stage(tape: Tape, d, stage: int) -> None:
+  """Records what a stage solved for."""
   wp.launch(
-    _store_dynamics,
-    dim=d.qacc.shape,
-    inputs=[d.qacc, d.qfrc_smooth, tape.step],
-    outputs=[tape.qacc, tape.qfrc_smooth],
+    _store_stage,
+    dim=(d.nworld, _width(d)),
+    inputs=[d.qacc, d.qfrc_smooth, d.act_dot, tape.step, stage],
+    outputs=[tape.qacc, tape.qfrc_smooth, tape.act_dot],
   )
+
+
+def store_next(tape: Tape, d) -> None:
+  """Moves to the next slot and records the state there."""
   wp.launch(_advance, dim=1, inputs=[1], outputs=[tape.step])
   store_state(tape, d)
 
 
 def load_previous(work) -> None:
-  """Moves to the previous slot and loads its state and solved dynamics."""
+  """Moves to the previous slot and loads its state."""
   tape, d = work.tape, work.data
   wp.launch(_advance, dim=1, inputs=[-1], outputs=[tape.step])
   wp.launch(
-    _load,
+    _load_state,
     dim=(d.nworld, _width(d)),
-    inputs=[tape.step, tape.qpos, tape.qvel, tape.act, tape.qacc, tape.qfrc_smooth],
-    outputs=[d.qpos, d.qvel, d.act, d.qfrc_smooth, work.qacc],
+    inputs=[tape.step, tape.qpos, tape.qvel, tape.act],
+    outputs=[d.qpos, d.qvel, d.act],
+  )
+
+
+def load_stage(work, stage: int = 0) -> None:
+  """Loads what a stage solved for."""
+  tape = work.tape
+  wp.launch(
+    _load_stage,
+    dim=work.qacc.shape,
+    inputs=[tape.step, stage, tape.qacc, tape.qfrc_smooth],
+    outputs=[work.data.qfrc_smooth, work.qacc],
   )

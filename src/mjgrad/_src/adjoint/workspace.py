@@ -16,6 +16,8 @@ from mjgrad._src.engine.implicit_rules import is_implicit
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
+from mjgrad._src.integrators.runge_kutta import RungeKutta
+from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
 from mjgrad._src.terms.actuation import Actuation
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree.indices import Tree
@@ -39,9 +41,11 @@ class Workspace:
     tree: Tree,
     tape: Tape,
     requested: dict[str, bool],
+    stages: RungeKutta | None = None,
   ):
     check_parameters(mjm, requested)
-    self.model, self.data, self.tree, self.tape = model, data, tree, tape
+    self.model, self.data, self.tree, self.tape, self.stages = model, data, tree, tape, stages
+    self.adj_stages = StageCotangents(stages, model.na) if stages else None
     nworld, nv = data.nworld, model.nv
     device = data.qpos.device
 
@@ -83,7 +87,8 @@ class Workspace:
     if implicit:
       self.implicit = self.damper_enabled or self.implicit_fluid or self.gyroscopic
     else:
-      self.implicit = self.damper_enabled and enabled("EULERDAMP")
+      euler = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
+      self.implicit = euler and self.damper_enabled and enabled("EULERDAMP")
 
     self.qacc = floats(nworld, nv)
     self.lam = floats(nworld, nv)
@@ -123,6 +128,7 @@ class Workspace:
     self.geom_wrench = frame_wrench(model.ngeom, "geom_pos", "geom_quat")
     self.site_wrench = frame_wrench(model.nsite, "site_pos", "site_quat")
 
+    self.adj_qacc = wp.zeros((nworld, nv), dtype=wp.float64, device=device)
     self.adj_qpos = floats(nworld, nv)
     self.adj_qvel = floats(nworld, nv)
     self.adj_act = floats(nworld, model.na)

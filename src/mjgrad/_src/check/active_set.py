@@ -15,6 +15,7 @@ contains which rows and contacts exist at all, the clamps of controls, activatio
 forces, and the full turns that are taken off angular set points.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -72,6 +73,13 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   )
   signature = b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
   return ActiveSet(signature, nearest.distance, nearest.what, zones)
+
+
+def union(parts: Sequence[ActiveSet]) -> ActiveSet:
+  """The branch of several evaluations in a row, with the zones of the last."""
+  nearest = min(parts, key=lambda part: part.distance)
+  signature = b"#".join(part.signature for part in parts)
+  return ActiveSet(signature, nearest.distance, nearest.nearest, parts[-1].zones)
 
 
 def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> np.ndarray:

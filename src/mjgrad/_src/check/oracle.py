@@ -27,9 +27,11 @@ import numpy as np
 
 from mjgrad._src.check import contacts
 from mjgrad._src.check import pipeline
+from mjgrad._src.check import stages
 from mjgrad._src.check.active_set import ActiveSet
 from mjgrad._src.check.active_set import active_set
-from mjgrad._src.check.pipeline import Evaluate
+from mjgrad._src.check.active_set import union
+from mjgrad._src.check.stages import Evaluate
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.errors import InvalidInput
 
@@ -98,8 +100,8 @@ class Step:
     qpos: next positions, shape [nq].
     qvel: next velocities, shape [nv].
     act: next activations, shape [na].
-    qacc: solved acceleration, shape [nv].
-    qacc_smooth: acceleration without constraint forces, shape [nv].
+    qacc: acceleration at the start of the step, shape [nv].
+    qacc_smooth: the same without constraint forces, shape [nv].
     warmstart: where the solver began, shape [nv]; displaced evaluations begin there too.
   """
 
@@ -135,7 +137,7 @@ class Oracle:
     opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_AUTORESET
     self.mjd = mujoco.MjData(self.mjm)
     self._scratch = copy.deepcopy(mjm) if np.any(mjm.dof_simplenum) else None
-    self._mj_step: Evaluate = mujoco.mj_step
+    self._mj_step: Evaluate = stages.step
     self._mj_forward: Evaluate = mujoco.mj_forward
     curved = contacts.has_curved(self.mjm)
     if curved:
@@ -168,17 +170,18 @@ class Oracle:
 
   def step(self, point: Point) -> Step:
     """One step of C MuJoCo from `point`, started at its own solution."""
-    warmstart = self.forward(point)
-    self.load(point, warmstart)
-    self._mj_step(self.mjm, self.mjd)
     mjd = self.mjd
+    qacc = self.forward(point)
+    qacc_smooth = mjd.qacc_smooth.copy()
+    self.load(point, qacc)
+    self._mj_step(self.mjm, mjd)
     return Step(
       qpos=mjd.qpos.copy(),
       qvel=mjd.qvel.copy(),
       act=mjd.act.copy(),
-      qacc=mjd.qacc.copy(),
-      qacc_smooth=mjd.qacc_smooth.copy(),
-      warmstart=warmstart,
+      qacc=qacc,
+      qacc_smooth=qacc_smooth,
+      warmstart=qacc,
     )
 
   def forward(self, point: Point) -> np.ndarray:
@@ -211,15 +214,30 @@ class Oracle:
   def branch(
     self, point: Point, base: Step, channel: str = "qvel", index: int = 0, delta: float = 0.0
   ) -> ActiveSet:
-    """Active set at the displaced input; at `point` itself by default."""
-    found = []
+    """Active set at the displaced input; at `point` itself by default.
 
-    def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
+    Under RK4 that of every stage, and of the clamps of the next activations; `mjd` holds the
+    constraint rows of the first.
+    """
+    found: list[ActiveSet] = []
+
+    def see() -> None:
+      found.append(active_set(self.mjm, self.mjd))
+
+    def evaluate(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> None:
+      if mjm.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4:
+        self._mj_forward(mjm, mjd)
+        return see()
+      state = mjd.qpos.copy(), mjd.qvel.copy(), mjd.act.copy()
+      stages.runge_kutta(mjm, mjd, self._mj_forward, see)
+      mean = mjd.act_dot.copy()
+      mjd.qpos[:], mjd.qvel[:], mjd.act[:] = state
       self._mj_forward(mjm, mjd)
-      found.append(active_set(mjm, mjd))
+      mjd.act_dot[:] = mean
+      see()
 
-    self._evaluate(forward, point, base, channel, index, delta)
-    return found[0]
+    self._evaluate(evaluate, point, base, channel, index, delta)
+    return union(found)
 
   def _evaluate(
     self, evaluate: Evaluate, point: Point, base: Step, channel: str, index: int, delta: float

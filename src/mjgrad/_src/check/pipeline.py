@@ -8,14 +8,13 @@ positions are computed, tangents exchanged, and the constraint rows built again 
 with contacts of curved geoms, which are refined first (`contacts.py`).
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import mujoco
 import numpy as np
 
 from mjgrad._src.check import contacts
-
-Evaluate = Callable[[mujoco.MjModel, mujoco.MjData], None]
+from mjgrad._src.check import stages
 
 NEARLY_NORMAL = 0.5  # sine of the angle between capsule and normal, `b_norm < 0.5` in the engine
 
@@ -35,7 +34,9 @@ def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True)
 
 
 def step(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) -> None:
-  """`mj_step` of a single-stage integrator, after `forward`."""
+  """`mj_step` with the evaluations of `forward`."""
+  if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
+    return stages.runge_kutta(mjm, mjd, partial(forward, engine_frames=engine_frames))
   forward(mjm, mjd, engine_frames)
   if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER:
     mujoco.mj_Euler(mjm, mjd)

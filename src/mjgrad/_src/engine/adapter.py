@@ -13,14 +13,17 @@ from mujoco_warp._src.collision_primitive_core import sphere_capsule as sphere_c
 from mujoco_warp._src.collision_primitive_core import sphere_sphere as sphere_sphere
 from mujoco_warp._src.derivative import _deriv_box_fluid
 from mujoco_warp._src.derivative import _geom_ellipsoid_fluid_B
+from mujoco_warp._src.math import deriv_expmap as deriv_expmap
 from mujoco_warp._src.math import inert_vec as inert_vec
 from mujoco_warp._src.math import make_frame as make_frame
 from mujoco_warp._src.math import mul_quat as mul_quat
+from mujoco_warp._src.math import quat_integrate as quat_integrate
 from mujoco_warp._src.math import quat_sub as quat_sub
 from mujoco_warp._src.math import quat_to_vel as quat_to_vel
 from mujoco_warp._src.math import rot_vec_quat as rot_vec_quat
 from mujoco_warp._src.passive import geom_semiaxes as geom_semiaxes
 from mujoco_warp._src.smooth import tendon_armature as _tendon_armature
+from mujoco_warp._src.support import next_act as next_act
 from mujoco_warp._src.types import ConstraintType as ConstraintType
 from mujoco_warp._src.types import vec5 as vec5
 from mujoco_warp._src.types import vec10 as vec10
@@ -47,9 +50,28 @@ def step(m: mjw.Model, d: mjw.Data) -> None:
   Connect and weld rows contain velocity products, for which the engine reads `cvel` and `cdof_dot`
   of the previous call; where a model has such rows, they are refreshed first.
   """
-  if m.eq_connect_adr.size or m.eq_wld_adr.size:
+  if has_velocity_products(m):
     kinematics(m, d)
   mjw.step(m, d)
+
+
+def has_velocity_products(m: mjw.Model) -> bool:
+  """The model has constraint rows that the engine builds from velocities of the previous call."""
+  return bool(m.eq_connect_adr.size or m.eq_wld_adr.size)
+
+
+def evaluate(m: mjw.Model, d: mjw.Data) -> None:
+  """Solves for `d.qacc` and computes `d.act_dot` at the present state: a stage of an integrator.
+
+  As `mujoco_warp.forward`, without sensors and energy, and as a function of the state alone.
+  """
+  if has_velocity_products(m):
+    kinematics(m, d)
+  mjw.fwd_position(m, d, factorize=False)
+  mjw.fwd_velocity(m, d)
+  mjw.fwd_actuation(m, d)
+  mjw.fwd_acceleration(m, d, factorize=True)
+  mjw.solve(m, d)
 
 
 def linearization_point(m: mjw.Model, d: mjw.Data) -> None:

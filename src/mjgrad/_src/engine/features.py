@@ -25,6 +25,7 @@ from mjgrad._src.terms.actuator_law import BIASES
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import DYNAMICS
 from mjgrad._src.terms.actuator_law import GAIN_AFFINE
+from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import GAIN_MUSCLE
 from mjgrad._src.terms.actuator_law import GAINS
 from mjgrad._src.terms.dcmotor_law import BIAS_DCMOTOR
@@ -34,6 +35,7 @@ from mjgrad._src.tree.indices import lone_free_trees
 
 _OBJECT = mujoco.mjtObj
 _EULER = int(mujoco.mjtIntegrator.mjINT_EULER)
+_RK4 = int(mujoco.mjtIntegrator.mjINT_RK4)
 _SOLVERS = [int(mujoco.mjtSolver.mjSOL_NEWTON), int(mujoco.mjtSolver.mjSOL_CG)]
 _EQUALITIES = [
   int(mujoco.mjtEq.mjEQ_CONNECT),
@@ -41,6 +43,12 @@ _EQUALITIES = [
   int(mujoco.mjtEq.mjEQ_JOINT),
   int(mujoco.mjtEq.mjEQ_TENDON),
 ]
+_JOINT_TRANSMISSIONS = [
+  int(mujoco.mjtTrn.mjTRN_JOINT),
+  int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
+]
+_BALL = int(mujoco.mjtJoint.mjJNT_BALL)
+_SITE_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_SITE)
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
@@ -117,6 +125,16 @@ def _velocity_feedback(mjm: mujoco.MjModel) -> np.ndarray:
   return gain | bias | motor
 
 
+def _servos_of_angles(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators whose set points the engine takes modulo a full turn."""
+  servo = (mjm.actuator_gaintype == int(GAIN_FIXED)) & (mjm.actuator_biastype == int(BIAS_AFFINE))
+  servo &= mjm.actuator_gainprm[:, 0] == -mjm.actuator_biasprm[:, 1]
+  target, reference = mjm.actuator_trnid.T
+  on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
+  on_ball = np.append(mjm.jnt_type == _BALL, False)[np.where(on_joint, target, -1)]
+  return servo & (on_ball | ((mjm.actuator_trntype == _SITE_TRANSMISSION) & (reference >= 0)))
+
+
 def unsupported(mjm: mujoco.MjModel) -> list[str]:
   """Every element of the model without a gradient, as `element: reason`."""
   found: list[str] = []
@@ -125,9 +143,9 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.extend(f"{name}: {reason}" for name in _names(mjm, objtype, _where(mask)))
 
   opt = mjm.opt
-  if opt.integrator != _EULER and not is_implicit(mjm):
+  if opt.integrator not in (_EULER, _RK4) and not is_implicit(mjm):
     name = mujoco.mjtIntegrator(opt.integrator).name
-    found.append(f"option integrator {name}: use Euler, implicit or implicitfast")
+    found.append(f"option integrator {name}: use Euler, implicit, implicitfast or RK4")
   if opt.solver not in _SOLVERS:
     found.append(f"option solver {mujoco.mjtSolver(opt.solver).name}: use Newton or CG")
   if opt.noslip_iterations:
@@ -179,6 +197,11 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     motor & limited[np.where(_on_tendon(mjm), mjm.actuator_trnid[:, 0], -1)],
     "a DC motor on a tendon that limits its total actuator force",
   )
+  if opt.integrator == _RK4:
+    reason = "these dynamics under RK4; use Euler"
+    add(actuator, ~np.isin(mjm.actuator_dyntype, DYNAMICS), reason)
+    turning = _servos_of_angles(mjm) & (mjm.actuator_actadr >= 0)
+    add(actuator, turning, "an angular set point with activation under RK4; use Euler")
   add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")

@@ -10,8 +10,12 @@ from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
+from mjgrad._src.integrators.tableau import RK4
 from mjgrad._src.rollout import Program
 from mjgrad._src.tree.indices import Tree
+
+TABLEAUS = {int(mujoco.mjtIntegrator.mjINT_RK4): RK4}
+"""The explicit Runge-Kutta methods among MuJoCo's integrators."""
 
 
 def _put_model(mjm: mujoco.MjModel) -> mjw.Model:
@@ -47,6 +51,8 @@ class Simulator:
     model: the engine's model.
     data: the engine's data, scratch space of every call.
     status: overflows and non-finite states since the last check.
+    tableau: the explicit Runge-Kutta method of the model's integrator; None for integrators of one
+      stage.
 
   Raises:
     UnsupportedFeature: the model uses something without a gradient; lists every element.
@@ -82,6 +88,7 @@ class Simulator:
       self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
       self.tree = Tree.from_model(mjm, self.device)
       self.status = Status(mjm, self.data)
+    self.tableau = TABLEAUS.get(mjm.opt.integrator)
     self._programs: dict = {}
 
   def program(self, requested: dict[str, bool], nstep: int) -> Program:

@@ -1,12 +1,13 @@
 """Actuator force and activation laws, as scalar functions of length, velocity and one input.
 
     force        F = gain(l, l') x + bias(l, l')
-    activation   w' = w + h wdot (or the exact filter), wdot = dynamics(u, w), clamped to actrange
+    activation   w' = w + D wdot, clamped to actrange, wdot = dynamics(u, w)
 
 x is the control where the actuator has no dynamics, otherwise the activation, or the next one where
-it acts early. Gains and biases are constants, affine functions, or the muscle's force, length and
-velocity curves; the dynamics integrate, filter, or follow the muscle's activation. The curves of
-the muscle are the engine's own pure functions, piecewise quadratic with continuous slopes.
+it acts early. D is the time step, or tau (1 - exp(-h / tau)) for the exact filter. Gains and biases
+are constants, affine functions, or the muscle's force, length and velocity curves; the dynamics
+integrate, filter, or follow the muscle's activation. The curves of the muscle are the engine's own
+pure functions, piecewise quadratic with continuous slopes.
 
 Source: MuJoCo documentation, Computation, "Actuation model"; Modeling, "Muscles"; Millard et al.,
 Flexing computational muscle (2013), for the activation dynamics.
@@ -94,8 +95,20 @@ def force_slope(
 
 
 @wp.func
-def activation_rate(u: float, act: float, dynprm: vec10, dyntype: int) -> wp.float32:
-  """Time derivative of the activation, from the clamped control u."""
+def activation_duration(dynprm: vec10, dyntype: int, timestep: float) -> float:
+  """D, the time that a constant rate acts for; less than the step where filtering is exact."""
+  duration = timestep
+  if dyntype == DYN_FILTEREXACT:
+    tau = wp.max(dynprm[0], MINVAL)
+    duration = tau * (1.0 - wp.exp(-timestep / tau))
+  return duration
+
+
+@wp.func
+def activation_advance(
+  u: float, act: float, dynprm: vec10, dyntype: int, timestep: float
+) -> wp.float32:
+  """D wdot, from the clamped control u."""
   rate = float(0.0)
   if dyntype == DYN_INTEGRATOR:
     rate = u
@@ -103,7 +116,7 @@ def activation_rate(u: float, act: float, dynprm: vec10, dyntype: int) -> wp.flo
     rate = (u - act) / wp.max(dynprm[0], MINVAL)
   elif dyntype == DYN_MUSCLE:
     rate = muscle_dynamics(u, act, dynprm)
-  return rate
+  return rate * activation_duration(dynprm, dyntype, timestep)
 
 
 @wp.func
@@ -117,11 +130,7 @@ def next_activation(
   timestep: float,
 ) -> wp.float32:
   """Activation after one step, from the clamped control u."""
-  duration = timestep
-  if dyntype == DYN_FILTEREXACT:
-    tau = wp.max(dynprm[0], MINVAL)
-    duration = tau * (1.0 - wp.exp(-timestep / tau))
-  value = act + activation_rate(u, act, dynprm, dyntype) * duration
+  value = act + activation_advance(u, act, dynprm, dyntype, timestep)
   if limited:
     value = wp.clamp(value, actrange[0], actrange[1])
   return value
