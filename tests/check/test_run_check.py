@@ -3,6 +3,7 @@
 import json
 import sys
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -127,6 +128,18 @@ def test_bad_arguments(tmp_path, capsys, arguments, words):
   path.write_text(models.CARTPOLE)
   assert command.main(str(path), **arguments) == 2
   assert words in capsys.readouterr().err
+
+
+def test_model_is_checked_as_it_is(tmp_path, monkeypatch):
+  """With its own integrator, which is not Euler here."""
+  path, seen = tmp_path / "model.xml", []
+  path.write_text(models.CARTPOLE.replace("<option", '<option integrator="RK4"'))
+  right = command.run_check
+  monkeypatch.setattr(
+    command, "run_check", lambda mjm, **kw: seen.append(mjm.opt.integrator) or right(mjm, **kw)
+  )
+  assert command.main(str(path), nstates=4, params=["body_mass"], device="cpu") == 0
+  assert seen == [mujoco.mjtIntegrator.mjINT_RK4]
 
 
 def test_unsupported_feature_is_named(tmp_path, capsys):

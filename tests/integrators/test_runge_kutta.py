@@ -21,6 +21,7 @@ from tests import models
 from tests import oracles
 from tests.terms import harness
 from tests.terms import test_activation
+from tests.terms import test_dcmotor
 from tests.terms import test_equality
 from tests.terms.chain import chain
 from tests.terms.chain import free_body
@@ -156,7 +157,12 @@ def test_spinning_joints(monkeypatch, name):
   assert_passed(result)
 
 
-GYM = {"hopper": {"contact"}, "half_cheetah": {"contact"}}
+CONTACT = ("body_mass", "geom_size")
+GYM = {
+  "hopper": ({"contact"}, CONTACT),
+  "half_cheetah": ({"contact"}, CONTACT),
+  "swimmer": ({"joint_limit"}, ("body_mass", "opt.viscosity", "opt.timestep")),
+}
 SLOW_GYM = {"walker2d": {"contact"}, "ant": {"contact", "sliding"}}
 
 
@@ -172,7 +178,8 @@ def check_gym(name, happens, nstates, params):
 
 @pytest.mark.parametrize("name", GYM)
 def test_gym(name):
-  check_gym(name, GYM[name], 6, ("body_mass", "geom_size"))
+  happens, params = GYM[name]
+  check_gym(name, happens, 6, params)
 
 
 @pytest.mark.slow
@@ -263,6 +270,15 @@ def test_early_stop(solver, cone):
   states = [s for s in oracles.sample_states(mjm, 24, seed=3) if "contact" in s.labels][:6]
   result = oracles.run_check(mjm, states=states, params=("geom_friction",), device="cpu")
   assert_passed(result, ("ctrl",), compared=0.6)
+
+
+def test_motors_without_activation():
+  """The stages of stateful DC motors advance by laws of their own, which are refused."""
+  mjm = test_dcmotor.model("servo", "rk4")
+  found, _ = harness.compare(mjm, test_dcmotor.points(mjm, 3), channels=("qpos", "qvel", "ctrl"))
+  harness.assert_close(found, RTOL)
+  with pytest.raises(mjgrad.UnsupportedFeature, match="actuator 0: these dynamics under RK4"):
+    mjgrad.Simulator(test_dcmotor.model("inductance", "rk4"), 1, "cpu")
 
 
 def test_sixteen_steps():

@@ -198,9 +198,9 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     "a DC motor on a tendon that limits its total actuator force",
   )
   if opt.integrator == _RK4:
-    reason = "these dynamics under RK4; use Euler"
-    add(actuator, ~np.isin(mjm.actuator_dyntype, DYNAMICS), reason)
-    turning = _servos_of_angles(mjm) & (mjm.actuator_actadr >= 0)
+    active = mjm.actuator_actnum > 0
+    add(actuator, active & ~dynamics, "these dynamics under RK4; use Euler")
+    turning = active & _servos_of_angles(mjm)
     add(actuator, turning, "an angular set point with activation under RK4; use Euler")
   add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator

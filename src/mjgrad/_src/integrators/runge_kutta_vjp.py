@@ -36,7 +36,6 @@ from mjgrad._src.integrators.runge_kutta import FREE
 from mjgrad._src.integrators.runge_kutta import weighted
 from mjgrad._src.integrators.runge_kutta import weighted_on_tape
 from mjgrad._src.integrators.semi_implicit import product
-from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import activation_advance
 from mjgrad._src.terms.actuator_law import activation_duration
 
@@ -149,9 +148,9 @@ def _leave_activation(
 ):
   worldid, actid = wp.tid()
   dyntype = actuator_dyntype[actid]
-  if dyntype == DYN_NONE:
-    return
   adr = actuator_actadr[actid]
+  if adr < 0:
+    return
   adj = adj_act_in[worldid, adr]
   if stage == weights.shape[0] - 1 and actuator_actlimited[actid]:
     duration = activation_duration(
@@ -200,9 +199,9 @@ def _advance_vjp(
 ):
   worldid, actid = wp.tid()
   dyntype = actuator_dyntype[actid]
-  if dyntype == DYN_NONE:
-    return
   adr = actuator_actadr[actid]
+  if adr < 0:
+    return
   adj_u, adj_act, adj_dynprm, _dyntype, adj_timestep = wp.grad(activation_advance)(
     ctrl[worldid, actid],
     act_in[worldid, adr],
