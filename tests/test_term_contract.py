@@ -155,6 +155,9 @@ CASES = {
     constrained=True,
   ),
   "tendon_armature": Case(tendons(fixed(armature="0.3")), ("tendon_armature",)),
+  "tendon_branches": Case(
+    tendons(spatial("tip", "rail", damping="3"), integrator="implicitfast"), ("tendon_damping",)
+  ),
   "tendon_path": Case(
     tendons(spatial("w", "a", "c", "tip", stiffness="40", damping="3")), ("tendon_stiffness",)
   ),

@@ -155,6 +155,63 @@ def test_tendons(tendon):
   compare(tendons(tendon, integrator="implicit"), ("tendon_damping", "opt.timestep", *INERTIA))
 
 
+BRANCHES = """
+<mujoco>
+  <option timestep="0.005"><flag contact="disable"/></option>
+  <default><joint axis="0 1 0.5"/></default>
+  <worldbody>
+    <body>
+      <joint type="ball"/>
+      <inertial pos="0.1 0 0.1" mass="0.5" diaginertia="0.01 0.01 0.02"/>
+      <site name="trunk" pos="0.1 0.1 0.1"/>
+      <body pos="0.2 0 0">
+        <joint/>
+        <inertial pos="0.1 0 0.1" mass="0.5" diaginertia="0.01 0.01 0.02"/>
+        <site name="left" pos="0.1 0.1 0.1"/>
+      </body>
+      <body pos="-0.2 0 0">
+        <joint/>
+        <inertial pos="0.1 0 0.1" mass="0.5" diaginertia="0.01 0.01 0.02"/>
+        <site name="right" pos="-0.1 0.1 0.1"/>
+        <body pos="-0.2 0 0">
+          <joint/>
+          <inertial pos="0.1 0 0.1" mass="0.5" diaginertia="0.01 0.01 0.02"/>
+          <site name="end" pos="-0.1 0.1 0.1"/>
+        </body>
+      </body>
+    </body>
+  </worldbody>
+  <tendon>
+    <spatial name="long" damping="15 2 1"><site site="left"/><site site="trunk"/><site site="end"/>
+    </spatial>
+    <spatial name="short" damping="4"><site site="left"/><site site="right"/></spatial>
+    <spatial name="chain" damping="4"><site site="trunk"/><site site="end"/></spatial>
+  </tendon>
+  <actuator>
+    <general tendon="short" gear="1.5" gaintype="affine" biastype="affine" gainprm="3 1 -0.5"
+             biasprm="0 0 -3"/>
+    <muscle tendon="long" lengthrange="0.1 1" force="20"/>
+  </actuator>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize("integrator", BOTH)
+def test_tendons_between_branches(integrator):
+  """Two tendons of which A keeps some pairs of dofs, one of them with both laws, and a third."""
+  mjm = models.variant(BRANCHES, integrator=integrator)
+  rng = np.random.default_rng(0)
+  points = [
+    harness.with_inputs(p, ctrl=rng.uniform(0.2, 0.8, mjm.nu), act=rng.uniform(0.2, 0.8, mjm.na))
+    for p in harness.random_points(mjm, 5, position=0.4, velocity=3.0)
+  ]
+  params = ("tendon_damping", "actuator_gainprm", "actuator_biasprm", "actuator_gear", *INERTIA)
+  found, _ = harness.compare(
+    mjm, points, (*params, "opt.timestep"), channels=("qpos", "qvel", "act", "ctrl")
+  )
+  harness.assert_close(found, RTOL)
+
+
 SWIMMER = """
 <mujoco>
   <option timestep="0.005" density="900" viscosity="0.1" gravity="0 0 0">

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from mjgrad._src.engine.simulator import Simulator
-from mjgrad._src.errors import UnsupportedFeature
 from tests import models
 from tests.terms import harness
 from tests.terms.chain import chain
@@ -153,21 +151,13 @@ def test_tendon_and_joints_share_dofs(joints, integrator):
   harness.assert_close(found, RTOL)
 
 
-def test_velocity_feedback_between_branches():
-  """Under implicitfast the engine drops entries whose gradient along a path would be missing."""
-  tendon = spatial("tip", "rail", name="t")
-  mjm = tendons(tendon, actuator=ON_TENDON["affine"])
-  found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=CHANNELS)
-  harness.assert_close(found, RTOL)
-  for name in VELOCITY_FEEDBACK:
-    mjm = tendons(tendon, actuator=ON_TENDON[name], integrator="implicitfast")
-    with pytest.raises(UnsupportedFeature, match="between branches"):
-      Simulator(mjm, 1, "cpu")
-  mjm = tendons(tendon, actuator=ON_TENDON["position"], integrator="implicitfast")
-  points = driven_points(mjm)
-  with pytest.raises(UnsupportedFeature, match="parameter actuator_biasprm, actuator 0"):
-    harness.compare(mjm, points, ("actuator_biasprm",))
-  found, _ = harness.compare(mjm, points, ("actuator_gainprm",), channels=CHANNELS)
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast", "implicit"])
+@pytest.mark.parametrize("name", sorted(VELOCITY_FEEDBACK))
+def test_velocity_feedback_between_branches(name, integrator):
+  """The implicit integrators keep the pairs of dofs on one chain; with both trees' dofs moving."""
+  mjm = tendons(spatial("tip", "rail", name="t"), actuator=ON_TENDON[name], integrator=integrator)
+  input = "act" if mjm.na else "ctrl"
+  found, _ = harness.compare(mjm, driven_points(mjm), PARAMS, channels=("qpos", "qvel", input))
   harness.assert_close(found, RTOL)
 
 

@@ -42,6 +42,7 @@ from mjgrad._src.terms import joint_spring
 from mjgrad._src.terms import limit
 from mjgrad._src.terms import tendon
 from mjgrad._src.terms import tendon_armature
+from mjgrad._src.terms import tendon_branches
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
 from mjgrad._src.terms import tendon_rows
@@ -67,6 +68,7 @@ TERMS = (
   tendon,
   tendon_rows,
   tendon_armature,
+  tendon_branches,
   tendon_path,
 )
 """Every local term of the residual.

@@ -2,6 +2,7 @@
 
 import mujoco
 import mujoco_warp as mjw
+import numpy as np
 import warp as wp
 
 from mjgrad._src.accumulate import RowAdjoint
@@ -18,6 +19,7 @@ from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
+from mjgrad._src.terms import force_limit
 from mjgrad._src.terms.actuation import Actuation
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree.indices import Tree
@@ -142,6 +144,14 @@ class Workspace:
       for name in PARAMETERS
     }
     self.actuation.add_gated(self, mjm)
+    branching = (
+      np.flatnonzero(tree.tendon_branching.numpy())
+      if self.implicit_tendon_damping or self.implicit_actuation
+      else ()
+    )
+    self.branching_tendons = [int(t) for t in branching]
+    self.branch_weight = floats(nworld, model.ntendon)
+    self.branch = force_limit.gated_workspace(self) if self.branching_tendons else None
 
   def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:
     """Where the cotangents of these two parameters, and of the time step, are added."""

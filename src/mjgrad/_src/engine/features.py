@@ -14,9 +14,7 @@ from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad._src.engine.implicit_rules import actuator_rules
 from mjgrad._src.engine.implicit_rules import fluid_rules
-from mjgrad._src.engine.implicit_rules import inertia_pattern
 from mjgrad._src.engine.implicit_rules import is_implicit
-from mjgrad._src.engine.implicit_rules import tendon_dofs
 from mjgrad._src.engine.implicit_rules import tendon_rules
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.terms.actuator import TRANSMISSIONS
@@ -31,6 +29,7 @@ from mjgrad._src.terms.actuator_law import GAINS
 from mjgrad._src.terms.dcmotor_law import BIAS_DCMOTOR
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.dcmotor_law import DYN_DCMOTOR
+from mjgrad._src.tree.indices import branching_tendons
 from mjgrad._src.tree.indices import lone_free_trees
 
 _OBJECT = mujoco.mjtObj
@@ -78,26 +77,6 @@ def _wrapping_tendons(mjm: mujoco.MjModel) -> np.ndarray:
     path = slice(mjm.tendon_adr[t], mjm.tendon_adr[t] + mjm.tendon_num[t])
     found[t] = np.isin(mjm.wrap_type[path], _WRAPS).any()
   return found
-
-
-def _branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
-  """Spatial tendons some of whose pairs of dofs have no entry in the inertia matrix.
-
-  The engine keeps only the entries of J J^T that the inertia matrix has room for, pairs of dofs on
-  one chain.
-  """
-  pattern = inertia_pattern(mjm)
-  found = np.zeros(mjm.ntendon, dtype=bool)
-  for t in _where(mjm.tendon_type == _SPATIAL):
-    dofs = tendon_dofs(mjm, t)
-    found[t] = not pattern[np.ix_(dofs, dofs)].all()
-  return found
-
-
-def _off_chain(mjm: mujoco.MjModel, dofs: np.ndarray) -> bool:
-  """Whether some pair of dofs has no entry in the inertia matrix."""
-  rows = (mjm.M_colind[mjm.M_rowadr[i] : mjm.M_rowadr[i] + mjm.M_rownnz[i]] for i in dofs)
-  return any(not np.isin(dofs[dofs <= i], row).all() for i, row in zip(dofs, rows, strict=True))
 
 
 def _tendon_has(mjm: mujoco.MjModel, fields: tuple[str, ...]) -> np.ndarray:
@@ -157,7 +136,7 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
 
   tendon = _OBJECT.mjOBJ_TENDON
   add(tendon, mjm.tendon_springyield != 0, "plastic tendon springs are not differentiated")
-  branching = _branching_tendons(mjm)
+  branching = branching_tendons(mjm)
   add(
     tendon,
     branching & _tendon_has(mjm, ("armature",)),
@@ -277,7 +256,7 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
       refused.setdefault(name, []).extend(elements)
 
   tendon = _OBJECT.mjOBJ_TENDON
-  branching = _branching_tendons(mjm)
+  branching = branching_tendons(mjm)
   add(
     "tendon_armature",
     tendon,

@@ -3,9 +3,9 @@
 Under `implicit` and `implicitfast` A = M - h D takes the derivatives D of forces in the velocity.
 What the engine takes of them is not always a derivative of something, nor what C MuJoCo takes:
 
-- it stores D in the pattern of its inertia matrix, which has no entry for two dofs on different
-  branches, and none for those of a "simple" body, whose inertia matrix is diagonal. Under
-  `implicit` C MuJoCo keeps the latter;
+- it stores D in the pattern of its inertia matrix, which has no entry for the dofs of a "simple"
+  body, whose inertia matrix is diagonal. Under `implicit` C MuJoCo keeps them (neither keeps pairs
+  of dofs on different branches, see terms/tendon_branches.py);
 - lone free bodies (one free joint and nothing that moves on it) are integrated by themselves, with
   none of what tendons and actuators contribute; C MuJoCo keeps them;
 - `implicit` mirrors the lower triangle of what an ellipsoid in a fluid contributes, which is not
@@ -18,11 +18,12 @@ Each function returns masks over elements by the reason for refusing them.
 import mujoco
 import numpy as np
 
+from mjgrad._src.tree.indices import inertia_pattern
 from mjgrad._src.tree.indices import lone_free_trees
+from mjgrad._src.tree.indices import tendon_dofs
 
 IMPLICIT = int(mujoco.mjtIntegrator.mjINT_IMPLICIT)
 IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
-_SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _JOINT_TRANSMISSIONS = [
   int(mujoco.mjtTrn.mjTRN_JOINT),
@@ -32,7 +33,6 @@ _BODY_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_BODY)
 _SITE_TRANSMISSIONS = [int(mujoco.mjtTrn.mjTRN_SITE), int(mujoco.mjtTrn.mjTRN_SLIDERCRANK)]
 _NDOF = {int(mujoco.mjtJoint.mjJNT_FREE): 6, int(mujoco.mjtJoint.mjJNT_BALL): 3}
 
-BRANCHES = "through a spatial tendon between branches of the tree"
 ACROSS = "through a transmission between branches of the tree or inside a simple body"
 SIMPLE = "between dofs whose block of the inertia matrix is diagonal"
 LONE = "on a lone free body"
@@ -43,21 +43,6 @@ Rules = dict[str, np.ndarray]
 def is_implicit(mjm: mujoco.MjModel) -> bool:
   """Whether the model is integrated by `implicit` or `implicitfast`."""
   return mjm.opt.integrator in (IMPLICIT, IMPLICITFAST)
-
-
-def inertia_pattern(mjm: mujoco.MjModel) -> np.ndarray:
-  """Pairs of dofs with an entry in the inertia matrix, shape [nv, nv]."""
-  found = np.zeros((mjm.nv, mjm.nv), dtype=bool)
-  for i in range(mjm.nv):
-    row = slice(mjm.M_rowadr[i], mjm.M_rowadr[i] + mjm.M_rownnz[i])
-    found[i, mjm.M_colind[row]] = True
-  return found | found.T
-
-
-def tendon_dofs(mjm: mujoco.MjModel, tendon: int) -> np.ndarray:
-  """Dofs that a tendon acts on."""
-  row = slice(mjm.ten_J_rowadr[tendon], mjm.ten_J_rowadr[tendon] + mjm.ten_J_rownnz[tendon])
-  return mjm.ten_J_colind[row]
 
 
 def _lone_dofs(mjm: mujoco.MjModel) -> np.ndarray:
@@ -71,12 +56,10 @@ def _misses(pattern: np.ndarray, dofs: np.ndarray) -> bool:
 def tendon_rules(mjm: mujoco.MjModel) -> Rules:
   """Tendons through which no force may depend on the velocity, by reason."""
   pattern, lone = inertia_pattern(mjm), _lone_dofs(mjm)
-  found = {reason: np.zeros(mjm.ntendon, dtype=bool) for reason in (BRANCHES, SIMPLE, LONE)}
+  found = {reason: np.zeros(mjm.ntendon, dtype=bool) for reason in (SIMPLE, LONE)}
   for t in range(mjm.ntendon):
     dofs = tendon_dofs(mjm, t)
-    spatial = mjm.tendon_type[t] == _SPATIAL
     simple = dofs[mjm.dof_simplenum[dofs] > 0]
-    found[BRANCHES][t] = spatial and _misses(pattern, dofs)
     found[SIMPLE][t] = mjm.opt.integrator == IMPLICIT and _misses(pattern, simple)
     found[LONE][t] = lone[dofs].any()
   return found

@@ -200,8 +200,13 @@ def gated_workspace(work):
 
 
 def start(work, gated, gate: wp.array) -> None:
-  """Fills lam, twists and rates of a gated workspace and clears its wrenches and cotangents."""
+  """Fills lam of a gated workspace and what follows from it."""
   wp.launch(_gate, dim=work.lam.shape, inputs=[gate, work.lam], outputs=[gated.lam])
+  begin(gated)
+
+
+def begin(gated) -> None:
+  """Fills twists and rates of a workspace with its own lam, clears its wrenches and cotangents."""
   gated.wrench.zero_()
   twists.launch(gated)
   tendon_rates.evaluate(gated)

@@ -6,7 +6,7 @@
 
 with v, lam, ... the rates of the tendon (terms/tendon_rates.py). The implicit integrator keeps of
 J J^T what the pattern of the inertia matrix has room for, pairs of dofs on one chain; [mu, a_d] is
-that part of (J mu) (J a_d), and all of it for the spatial tendons that `engine/features.py` allows.
+that part of (J mu) (J a_d), see terms/tendon_branches.py where it is not all of it.
 
 Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integration"; XML reference,
 "tendon/spatial" (springlength).
@@ -97,8 +97,10 @@ def _damper_vjp(
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
   ten_rate: wp.array3d[float],
+  tendon_branching: wp.array[bool],
   # Adjoint out (+=):
   adj_ten_rate_out: wp.array3d[float],
+  branch_weight_out: wp.array2d[float],
   adj_tendon_damping_out: wp.array2d[float],
   adj_tendon_dampingpoly_out: wp.array2d[wp.vec2],
   adj_timestep_out: wp.array[float],
@@ -135,12 +137,15 @@ def _damper_vjp(
   adj_ten_rate_out[worldid, tenid, V] += adj_v
   adj_ten_rate_out[worldid, tenid, LAM] += adj_lam
   if implicit:
+    accumulate_option(adj_timestep_out, worldid, adj_h)
+  if implicit and tendon_branching[tenid]:
+    wp.atomic_add(branch_weight_out, worldid, tenid, adj_product)
+  elif implicit:
     a_d = ten_rate[worldid, tenid, ACC] + ten_rate[worldid, tenid, DELTA]
     mu = ten_rate[worldid, tenid, MU]
     adj_ten_rate_out[worldid, tenid, MU] += adj_product * a_d
     adj_ten_rate_out[worldid, tenid, ACC] += adj_product * mu
     adj_ten_rate_out[worldid, tenid, DELTA] += adj_product * mu
-    accumulate_option(adj_timestep_out, worldid, adj_h)
   accumulate(adj_tendon_damping_out, worldid, tenid, adj_damping)
   accumulate(adj_tendon_dampingpoly_out, worldid, tenid, adj_poly)
 
@@ -273,7 +278,9 @@ def vjp(work) -> None:
         work.mu,
         work.delta,
         work.ten_rate,
+        work.tree.tendon_branching,
         work.adj_ten_rate,
+        work.branch_weight,
         work.adj["tendon_damping"],
         work.adj["tendon_dampingpoly"],
         work.adj["opt.timestep"],

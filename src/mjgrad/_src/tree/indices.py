@@ -33,6 +33,35 @@ def _gyroscopic_trees(mjm: mujoco.MjModel) -> np.ndarray:
   return np.zeros(mjm.ntree, dtype=bool)
 
 
+def inertia_pattern(mjm: mujoco.MjModel) -> np.ndarray:
+  """Pairs of dofs with an entry in the inertia matrix, shape [nv, nv]."""
+  found = np.zeros((mjm.nv, mjm.nv), dtype=bool)
+  for i in range(mjm.nv):
+    row = slice(mjm.M_rowadr[i], mjm.M_rowadr[i] + mjm.M_rownnz[i])
+    found[i, mjm.M_colind[row]] = True
+  return found | found.T
+
+
+def tendon_dofs(mjm: mujoco.MjModel, tendon: int) -> np.ndarray:
+  """Dofs that a tendon acts on."""
+  row = slice(mjm.ten_J_rowadr[tendon], mjm.ten_J_rowadr[tendon] + mjm.ten_J_rownnz[tendon])
+  return mjm.ten_J_colind[row]
+
+
+def branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
+  """Spatial tendons some of whose pairs of dofs have no entry in the inertia matrix.
+
+  The engine keeps only the entries of J J^T that the inertia matrix has room for, pairs of dofs on
+  one chain.
+  """
+  pattern = inertia_pattern(mjm)
+  found = np.zeros(mjm.ntendon, dtype=bool)
+  for t in np.flatnonzero(mjm.tendon_type == int(mujoco.mjtTendon.mjTENDON_SPATIAL)):
+    dofs = tendon_dofs(mjm, t)
+    found[t] = not pattern[np.ix_(dofs, dofs)].all()
+  return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Tree:
   """Static indices of the kinematic tree.
@@ -43,6 +72,8 @@ class Tree:
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
     tree_gyroscopic: whether the integrator takes the velocity derivative of the tree's bias forces
       into A: `implicit` always, `implicitfast` for a lone free joint, shape [ntree]
+    tendon_branching: whether a spatial tendon acts on two dofs without an entry in the inertia
+      matrix, shape [ntendon]
     limited_jnt: ids of limited joints, shape [nlimit]
     body_equality: ids of connect and weld equalities, shape [nequality]
     block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
@@ -52,6 +83,7 @@ class Tree:
   dof_before: wp.array
   dof_after: wp.array
   tree_gyroscopic: wp.array
+  tendon_branching: wp.array
   limited_jnt: wp.array
   body_equality: wp.array
   block_row: wp.array
@@ -78,6 +110,7 @@ class Tree:
     body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
     blocks = np.tril_indices((mjm.nv + 1) // 2)
     gyroscopic = _gyroscopic_trees(mjm)
-    arrays = (lastdof, before, after, gyroscopic, limited, body_equality, *blocks)
-    types = (bool if a is gyroscopic else int for a in arrays)
+    branching = branching_tendons(mjm)
+    arrays = (lastdof, before, after, gyroscopic, branching, limited, body_equality, *blocks)
+    types = (bool if a.dtype == bool else int for a in arrays)
     return cls(*(wp.array(a, dtype=t, device=device) for a, t in zip(arrays, types)))
