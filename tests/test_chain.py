@@ -13,6 +13,8 @@ import mjgrad.torch as mgt
 from mjgrad._src.linearize import step_gradient
 from tests import models
 from tests import oracles
+from tests.terms.chain import chain as fast_chain
+from tests.terms.harness import random_points
 
 # The project's bar for sixteen steps at the median.
 SIXTEEN_STEPS = 2e-4
@@ -125,6 +127,25 @@ def test_sixteen_steps(cone):
   assert len(errors) >= 5
   assert np.all(np.median(errors, axis=0) < SIXTEEN_STEPS), errors
   assert errors.max() < WORST, errors
+
+
+def test_fast_chain_in_a_fluid_under_implicit():
+  """Every joint type, servos and dampers, with all that A takes of the velocity."""
+  mjm = fast_chain(
+    hinge='damping="1"',
+    actuator="""
+      <position joint="hinge" kp="20" kv="2" gear="1.5"/>
+      <velocity joint="slide" kv="9"/>
+      <motor joint="ball" gear="0.4 -0.3 0.8"/>""",
+    integrator="implicit",
+  )
+  mjm.opt.density, mjm.opt.viscosity = 100.0, 1.0
+  points = random_points(mjm, 4, velocity=4.0)
+  sim = mjgrad.Simulator(mjm, len(points), "cpu")
+  ctrls = torch.randn(2, len(points), mjm.nu, generator=torch.Generator().manual_seed(0))
+  errors = errors_of(mjm, sim, points, ctrls)
+  assert len(errors) == len(points)
+  assert errors.max() < SIXTEEN_STEPS, errors
 
 
 def test_thirty_two_controls_of_sixteen_steps():
