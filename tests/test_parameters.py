@@ -214,6 +214,7 @@ ELSEWHERE = {
     *(name for name in PARAMETERS if name.startswith("actuator_")),
     "jnt_actfrcrange",
   ),
+  "terms/test_tendon_force_limit.py": ("tendon_actfrcrange",),
 }
 """Parameters that are compared in the test files of their laws."""
 

@@ -143,7 +143,6 @@ class Workspace:
       )
       for name in PARAMETERS
     }
-    self.actuation.add_gated(self, mjm)
     branching = (
       np.flatnonzero(tree.tendon_branching.numpy())
       if self.implicit_tendon_damping or self.implicit_actuation
@@ -152,6 +151,7 @@ class Workspace:
     self.branching_tendons = [int(t) for t in branching]
     self.branch_weight = floats(nworld, model.ntendon)
     self.branch = force_limit.gated_workspace(self) if self.branching_tendons else None
+    self.actuation.add_gated(self, mjm)
 
   def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:
     """Where the cotangents of these two parameters, and of the time step, are added."""
