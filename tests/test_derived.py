@@ -51,6 +51,15 @@ CONTACT = models.load(
 )
 
 
+SITES = tendons(
+  spatial("w", "a", "c", "tip", name="one") + spatial("w", "post", "a", name="two"),
+  equality="""
+    <tendon tendon1="one" polycoef="0.1 0.5 0.3 -0.2 0.4"/>
+    <tendon tendon1="two" polycoef="0.1 0.5 0.3 -0.2 0.4"/>""",
+)
+POSES = ("body_pos", "body_quat", "body_ipos", "body_iquat", "jnt_pos", "jnt_axis", "qpos0")
+
+
 @pytest.mark.parametrize(
   "mjm",
   [models.load(models.JOINTS), models.humanoid(), TENDONS, MUSCLES],
@@ -99,6 +108,26 @@ def test_gradient_of_a_recompiled_model(mjm, params, position, velocity):
   for name in params:
     difference = np.abs(follow[name].truth - fixed_constants[name].truth).max()
     assert difference > 5 * WORST * np.abs(follow[name].truth).max(), name
+
+
+@pytest.mark.parametrize(
+  ("mjm", "params", "position"),
+  [
+    pytest.param(LIMITS, POSES, 0.3, id="limits"),
+    pytest.param(EQUALITIES, POSES, 0.03, id="equalities"),
+    pytest.param(SITES, (*POSES, "site_pos"), 0.1, id="tendons"),
+  ],
+)
+def test_what_poses_add_through_the_constants(mjm, params, position):
+  """It is a small part of the gradient, and right by itself, to the rounding of the whole."""
+  points = harness.random_points(mjm, 3, seed=7, position=position)
+  follow, _ = harness.compare(mjm, points, params, channels=(), derived="follow")
+  held, _ = harness.compare(mjm, points, params, channels=())
+  for name in params:
+    value, truth = (getattr(follow[name], k) - getattr(held[name], k) for k in ("value", "truth"))
+    size, whole = np.abs(truth).max(), np.abs(follow[name].truth).max()
+    assert size > 5e-4 * whole, name
+    assert np.abs(value - truth).max() <= WORST * size + RTOL * whole, name
 
 
 def test_shared_parameters_add_up_over_worlds():

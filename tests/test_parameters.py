@@ -57,9 +57,92 @@ SPRINGS = ("jnt_stiffness", "jnt_stiffnesspoly", "qpos_spring")
 DAMPING = ("dof_damping", "dof_dampingpoly", "dof_armature", "opt.timestep")
 LIMITED = ("jnt_range", "jnt_margin", "jnt_solref", "jnt_solimp")
 
+BODY = ("body_pos", "body_quat")
+JOINT = ("jnt_pos", "jnt_axis", "qpos0")
+INERTIAL = ("body_ipos", "body_iquat")
+SITE = ("site_pos", "site_quat")
+GEOM = ("geom_pos", "geom_quat")
+
+# Several joints on a body, static bodies below and above them, a free body, contacts on all.
+POSES = """
+<mujoco>
+  <option timestep="0.004"/>
+  <default><geom solref="0.03 0.8" friction="0.6 0.02 0.01"/></default>
+  <worldbody>
+    <geom name="floor" type="plane" size="5 5 0.1" friction="0.8 0.03 0.02" condim="4"/>
+    <body name="post" pos="0.1 0.05 0.02" euler="5 10 20">
+      <geom type="capsule" size="0.05" fromto="-0.2 -0.1 0.0 0.3 0.1 0.02" mass="1"/>
+      <body name="arm" pos="0.05 0.02 0.4" euler="10 -20 30" simple="false">
+        <joint name="a" type="hinge" axis="0.2 1 0.3" pos="0.02 0.03 -0.01" damping="0.3"/>
+        <joint name="b" type="slide" axis="1 0.3 0.1" pos="0.01 0.02 0.03" stiffness="50"/>
+        <joint name="c" type="ball" pos="-0.03 0.01 0.02" damping="0.1"/>
+        <inertial pos="0.03 0.02 -0.1" quat="0.9 0.1 0.2 0.1" mass="0.8"
+                  diaginertia="0.01 0.02 0.015"/>
+        <body name="mount" pos="0.02 0.01 -0.12" euler="20 0 10">
+          <geom type="capsule" size="0.04" fromto="0 0 0 0.02 0.05 -0.15" mass="0.3"/>
+          <body name="tip" pos="0.02 0.05 -0.15" euler="-10 15 0" simple="false">
+            <joint name="d" type="hinge" axis="1 0.2 0" pos="0.01 0.01 0.02"/>
+            <geom type="sphere" size="0.05" pos="0.02 0.03 -0.03" mass="0.2"/>
+          </body>
+        </body>
+      </body>
+    </body>
+    <body name="free" pos="0.3 0.2 0.06" euler="90 10 0" simple="false">
+      <freejoint/>
+      <geom type="capsule" size="0.065" fromto="0.02 0.01 -0.1 0.0 0.03 0.1" mass="0.5"/>
+      <body name="rider" pos="0.02 0.1 0.1" euler="30 10 0">
+        <joint name="e" type="hinge" axis="0 0.3 1" pos="0.02 0 0.03"/>
+        <geom type="sphere" size="0.04" pos="0.02 0.01 0" mass="0.1"/>
+      </body>
+    </body>
+  </worldbody>
+  <contact><exclude body1="free" body2="rider"/></contact>
+</mujoco>
+"""
+
 CASES = {
+  "poses": Case(
+    models.load(POSES), (*BODY, *JOINT, *INERTIAL, *GEOM), position=0.02, velocity=0.5, skipped=2
+  ),
+  "poses_elliptic": Case(
+    models.variant(POSES, cone="elliptic"),
+    (*BODY, *JOINT, *INERTIAL, *GEOM),
+    position=0.02,
+    velocity=0.5,
+    skipped=2,
+  ),
   "inertia": Case(chain(), ("body_mass", "body_inertia", "opt.gravity", "opt.timestep")),
-  "gravcomp": Case(chain(body='gravcomp="0.7"'), ("body_gravcomp", "body_mass", "opt.gravity")),
+  "poses_implicit": Case(
+    models.variant(POSES, integrator="implicit"),
+    (*BODY, *JOINT, *INERTIAL, *GEOM, "body_mass", "opt.timestep"),
+    position=0.02,
+    velocity=2.0,
+    skipped=2,
+  ),
+  "poses_rk4": Case(
+    models.variant(POSES, integrator="rk4"),
+    (*BODY, *JOINT, *INERTIAL, *GEOM, "opt.timestep"),
+    position=0.02,
+    velocity=0.5,
+    skipped=3,
+  ),
+  "fluid_implicit": Case(
+    _fluid(chain(integrator="implicit")), (*BODY, *JOINT, *INERTIAL, "body_mass"), velocity=3.0
+  ),
+  "fluid_implicitfast": Case(
+    _fluid(
+      free_body(
+        child='<geom type="ellipsoid" size="0.1 0.2 0.15" fluidshape="ellipsoid" mass="0"/>',
+        integrator="implicitfast",
+      )
+    ),
+    (*INERTIAL, *GEOM, "body_mass", "body_inertia"),
+    velocity=3.0,
+  ),
+  "gravcomp": Case(
+    chain(body='gravcomp="0.7"'),
+    ("body_gravcomp", "body_mass", "opt.gravity", *INERTIAL, *BODY, *JOINT),
+  ),
   "dof": Case(
     chain(
       hinge=f'damping="2 0.4 0.1" frictionloss="9" {FRICTION}',
@@ -103,7 +186,7 @@ CASES = {
         <joint joint1="hinge" joint2="last" polycoef="0.1 0.5 0.3 -0.2 0.4" {EQUALITY}/>
         <joint joint1="slide" polycoef="0.05 0 0 0 0" solref="-200 -15"/>"""
     ),
-    (*ROWS, "dof_invweight0"),
+    (*ROWS, "dof_invweight0", "qpos0", "body_pos"),
     position=0.05,
   ),
   "body_equality": Case(
@@ -112,8 +195,18 @@ CASES = {
         <connect body1="last" anchor="0.05 0 0.1" {EQUALITY}/>
         <weld body1="slide" body2="hinge" torquescale="0.7" relpose="0.3 0.02 0 1 0.1 0.2 0.1"/>"""
     ),
-    (*ROWS, "body_invweight0"),
+    (*ROWS, "body_invweight0", *BODY, *JOINT),
     position=0.03,
+  ),
+  "site_equality": Case(
+    tendons(
+      "",
+      equality=f"""
+        <connect site1="b" site2="a" {EQUALITY}/>
+        <weld site1="tip" site2="c" torquescale="0.7"/>""",
+    ),
+    (*ROWS, *BODY, *JOINT, *SITE),
+    position=0.1,
   ),
   "tendon": Case(
     tendons(
@@ -130,6 +223,21 @@ CASES = {
     ),
   ),
   "tendon_armature": Case(tendons(fixed(armature="0.3")), ("tendon_armature",)),
+  "tendon_sites": Case(
+    tendons(spatial("w", "a", "b", "c", "tip", stiffness="40", damping="3", armature="0.4")),
+    ("site_pos", "tendon_armature", *BODY, *JOINT, *INERTIAL),
+  ),
+  "tendon_sites_of_one_body": Case(
+    tendons(spatial("c", "side_ball", "2", "w", "tip", stiffness="40", damping="3")), ("site_pos",)
+  ),
+  "tendon_wraps": Case(
+    tendons(
+      spatial("w", "post", "a", stiffness="40", damping="3")
+      + spatial("b", "ball_geom:side_ball", "tip", stiffness="40", damping="3")
+      + spatial("c", "drum", "tip", stiffness="30", damping="2")
+    ),
+    ("site_pos", *GEOM, "geom_size", *BODY),
+  ),
   "tendon_implicitfast": Case(
     tendons(fixed(damping="2 0.5 0.3"), integrator="implicitfast"),
     ("tendon_damping", "tendon_dampingpoly", "opt.timestep"),
@@ -161,11 +269,13 @@ CASES = {
         <tendon tendon1="one" tendon2="two" polycoef="0.1 0.5 0.3 -0.2 0.4" {EQUALITY}/>
         <tendon tendon1="two" polycoef="0.05 0 0 0 0"/>""",
     ),
-    ("tendon_length0", "tendon_invweight0", *ROWS),
+    ("tendon_length0", "tendon_invweight0", *ROWS, "site_pos"),
     position=0.1,
   ),
   "fluid_box": Case(
-    _fluid(chain()), ("opt.wind", "opt.density", "opt.viscosity", "body_mass"), velocity=3.0
+    _fluid(chain()),
+    ("opt.wind", "opt.density", "opt.viscosity", "body_mass", *INERTIAL, *BODY),
+    velocity=3.0,
   ),
   "fluid_ellipsoid": Case(
     _fluid(
@@ -173,8 +283,20 @@ CASES = {
         child='<geom type="ellipsoid" size="0.1 0.2 0.15" fluidshape="ellipsoid" mass="0"/>'
       )
     ),
-    ("opt.wind", "opt.density", "opt.viscosity", "geom_size"),
+    ("opt.wind", "opt.density", "opt.viscosity", "geom_size", *GEOM, *INERTIAL),
     velocity=3.0,
+  ),
+  "site_transmissions": Case(
+    tendons(
+      "",
+      actuator="""
+        <general site="tip" gear="1 0.5 -0.3 0.2 0.1 0.4" biastype="affine" biasprm="0 0 -1"/>
+        <general site="tip" refsite="b" gear="1 0.5 -0.3 0.2 0.1 0.4" biastype="affine"
+                 biasprm="0.1 -3 -1"/>
+        <general cranksite="a" slidersite="far" cranklength="1.5" biastype="affine"
+                 biasprm="0.3 -4 -1"/>""",
+    ),
+    (*SITE, *BODY, *JOINT),
   ),
   "actuator": Case(
     chain(

@@ -20,6 +20,7 @@ NWORLD = 4
 # What the ant does not have: tests/test_parameters.py says where it is compared.
 ELSEWHERE = (
   "eq_",
+  "site_",
   "body_gravcomp",
   "dof_solref",
   "dof_solimp",

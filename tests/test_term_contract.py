@@ -60,6 +60,9 @@ def _fluid(integrator: str = "euler") -> mujoco.MjModel:
 LIMIT = 'limited="true" solimplimit="0.5 0.95 0.1 0.4 2.5"'
 CASES = {
   "inertia": Case(chain(), ("body_mass", "body_inertia", "opt.gravity")),
+  "inertial_parameters": Case(
+    chain(), ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_pos", "jnt_axis")
+  ),
   "applied": Case(chain(), (), ("qpos", "qvel", "qfrc_applied", "xfrc_applied")),
   "dof": Case(
     chain(

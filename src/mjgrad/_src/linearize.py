@@ -18,8 +18,8 @@ class StepGradient:
     act: next activations, shape [nworld, na]
     qacc: acceleration solved for at the first state, shape [nworld, nv]
     grad: gradients by input name: "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
-      "act", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], and requested parameters
-      [nworld, *field]
+      "act", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], "mocap_pos" and
+      "mocap_quat" [nworld, nmocap, 3 or 4], and requested parameters [nworld, *field]
   """
 
   qpos: np.ndarray
@@ -41,6 +41,8 @@ def step_gradient(
   adj_act: np.ndarray | None = None,
   qfrc_applied: np.ndarray | None = None,
   xfrc_applied: np.ndarray | None = None,
+  mocap_pos: np.ndarray | None = None,
+  mocap_quat: np.ndarray | None = None,
   qacc_warmstart: np.ndarray | None = None,
   nstep: int = 1,
   params: dict[str, np.ndarray] | None = None,
@@ -59,6 +61,8 @@ def step_gradient(
     adj_act: cotangent of the next activations, shape [nworld, na], or None for zero.
     qfrc_applied: generalised forces [N or N m], shape [nworld, nv].
     xfrc_applied: forces and torques on bodies [N, N m], shape [nworld, nbody, 6].
+    mocap_pos: positions of mocap bodies [m], shape [nworld, nmocap, 3], or None for the model's.
+    mocap_quat: their orientations, shape [nworld, nmocap, 4], or None for the model's.
     qacc_warmstart: where the solver starts, shape [nworld, nv].
     nstep: number of steps with constant inputs.
     params: values of parameters, MuJoCo's shape or with a leading world axis.
@@ -86,11 +90,16 @@ def step_gradient(
     "ctrl": ctrl,
     "qfrc_applied": qfrc_applied,
     "xfrc_applied": xfrc_applied,
+    "mocap_pos": mocap_pos,
+    "mocap_quat": mocap_quat,
     "qacc_warmstart": qacc_warmstart,
   }
   with wp.ScopedDevice(sim.device):
     for name, value in inputs.items():
-      _assign(getattr(program.data, name), value)
+      if value is None:
+        program.leave_out(name)
+      else:
+        _assign(getattr(program.data, name), value)
     for name, value in values.items():
       _assign(program.buffers[name], value if requested[name] else value[None])
     program.forward(record=True)
@@ -110,6 +119,8 @@ def step_gradient(
       "ctrl": _host(work.adj_ctrl),
       "qfrc_applied": _host(work.adj_qfrc_applied),
       "xfrc_applied": _host(work.adj_xfrc_applied),
+      "mocap_pos": _host(work.adj_mocap_pos),
+      "mocap_quat": _host(work.adj_mocap_quat),
     }
     grad |= {name: _host(work.adj[name]) for name in requested}
   return StepGradient(next_qpos, next_qvel, next_act, qacc, grad)
@@ -124,9 +135,6 @@ def _host(array: wp.array) -> np.ndarray:
   return np.array(array.numpy())
 
 
-def _assign(target: wp.array, value: np.ndarray | None) -> None:
-  if value is None:
-    target.zero_()
-  else:
-    shape = target.numpy().shape
-    target.assign(np.ascontiguousarray(np.asarray(value, dtype=np.float32).reshape(shape)))
+def _assign(target: wp.array, value: np.ndarray) -> None:
+  shape = target.numpy().shape
+  target.assign(np.ascontiguousarray(np.asarray(value, dtype=np.float32).reshape(shape)))

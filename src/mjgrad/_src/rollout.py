@@ -31,6 +31,8 @@ INPUTS = (
   "ctrl",
   "qfrc_applied",
   "xfrc_applied",
+  "mocap_pos",
+  "mocap_quat",
   "qacc_warmstart",
   "time",
 )
@@ -70,11 +72,28 @@ class Program:
   @functools.cached_property
   def work(self) -> Workspace:
     sim = self.sim
-    return Workspace(sim.mjm, self.model, self.data, sim.tree, self.tape, self.fields, self.stages)
+    return Workspace(
+      sim.mjm,
+      self.model,
+      self.data,
+      sim.tree,
+      self.tape,
+      self.fields,
+      self.buffers,
+      self.stages,
+    )
 
   @functools.cached_property
   def constants(self) -> DerivedConstants:
     return DerivedConstants(self)
+
+  def leave_out(self, name: str) -> None:
+    """Sets an input that is not given: a mocap pose to the model's, all others to zero."""
+    array = getattr(self.data, name)
+    if name in self.sim.mocap:
+      wp.copy(array, self.sim.mocap[name])
+    else:
+      array.zero_()
 
   def forward(self, record: bool) -> None:
     """Takes `nstep` steps from the state in `data`; fills the tape if `record`.
@@ -140,6 +159,7 @@ class Program:
   def _follow(self) -> None:
     """Recomputes what follows the parameters in the buffers."""
     parameters.update_followers(self.model, self.buffers)
+    self.sim.place_static_geoms(self.model, self.requested)
     if self.following:
       self._replay("derived", self.constants.update, 1)
 
@@ -157,4 +177,5 @@ class Program:
       work = self.work
       mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl]
       mutable += [work.adj_qfrc_applied, work.adj_xfrc_applied, *work.adj.values()]
+      mutable += [work.adj_mocap_pos, work.adj_mocap_quat]
     return graphs.capture(body, self.sim.device, mutable)

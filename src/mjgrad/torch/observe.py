@@ -10,6 +10,8 @@ import warp as wp
 from mjgrad._src.engine import parameters
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import InvalidInput
+from mjgrad._src.errors import UnsupportedFeature
+from mjgrad._src.observe.observer import NOT_FOLLOWED
 from mjgrad._src.observe.observer import RELEVANT
 from mjgrad._src.observe.observer import Observer
 from mjgrad.torch.state import State
@@ -36,8 +38,8 @@ def observe(
       and `sensordata`, for sensors of joint positions and velocities, frames of bodies, geoms and
       sites, subtree centres of mass and their velocities, velocimeters, gyros, magnetometers and
       the clock.
-    params: as in `step`; `body_mass` moves the centres of mass, nothing observed depends on the
-      others.
+    params: as in `step`; `body_mass` moves the centres of mass. Poses, on which everything observed
+      depends, are not followed yet and refused; nothing observed depends on the others.
 
   Returns:
     By name, tensors with a leading world axis and MuJoCo's shapes, matrices as [3, 3], in the type
@@ -45,13 +47,16 @@ def observe(
 
   Raises:
     InvalidInput: an unknown name, or a tensor of the wrong shape or device.
-    UnsupportedFeature: sensordata of a model with a sensor that has no gradient; names them all.
+    UnsupportedFeature: sensordata of a model with a sensor that has no gradient; names them all;
+      a parameter that is a pose; a model with mocap bodies.
   """
   if isinstance(names, str):
     raise InvalidInput(f"names is the string {names!r}; expected a list, for example [{names!r}].")
   values = {}
   for name, value in (params or {}).items():
     per_world = parameters.is_per_world(sim.mjm, sim.nworld, name, tuple(value.shape))
+    if name in NOT_FOLLOWED:
+      raise UnsupportedFeature(f"observe does not follow the parameter '{name}' yet.")
     if name in RELEVANT:
       values[name] = (value, per_world)
   call = _call(sim, tuple(names), tuple((name, pw) for name, (_, pw) in values.items()))

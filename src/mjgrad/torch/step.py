@@ -17,6 +17,9 @@ from mjgrad._src.rollout import Program
 from mjgrad.torch.state import State
 from mjgrad.torch.state import torch_device
 
+CONSTANTS = ("ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
+"""Fields of the engine's data that stay constant over a call, in the order of `_Step`'s inputs."""
+
 Params = Mapping[str, torch.Tensor]
 
 
@@ -28,6 +31,8 @@ def step(
   nstep: int = 1,
   qfrc_applied: torch.Tensor | None = None,
   xfrc_applied: torch.Tensor | None = None,
+  mocap_pos: torch.Tensor | None = None,
+  mocap_quat: torch.Tensor | None = None,
   params: Params | None = None,
 ) -> State:
   """Advances every world by `nstep` time steps with constant inputs.
@@ -44,6 +49,9 @@ def step(
     qfrc_applied: generalised forces [N or N m], shape [nworld, nv]; None means zero.
     xfrc_applied: force and torque on each body's centre of mass [N, N m], shape
       [nworld, nbody, 6]; None means zero.
+    mocap_pos: positions of the mocap bodies [m], shape [nworld, nmocap, 3]; None means the model's.
+    mocap_quat: their orientations, shape [nworld, nmocap, 4]; None means the model's. Quaternions
+      are normalised before use.
     params: model parameters by MuJoCo field name, see `mjgrad.parameters`; MuJoCo's shape, or with
       a leading world axis.
 
@@ -76,6 +84,8 @@ def step(
   ctrl = prepare("ctrl", ctrl, sim.nworld, sim.nu)
   qfrc_applied = prepare("qfrc_applied", qfrc_applied, sim.nworld, sim.nv)
   xfrc_applied = prepare("xfrc_applied", xfrc_applied, sim.nworld, sim.nbody, 6)
+  mocap_pos = prepare("mocap_pos", mocap_pos, sim.nworld, sim.mjm.nmocap, 3)
+  mocap_quat = prepare("mocap_quat", mocap_quat, sim.nworld, sim.mjm.nmocap, 4)
   values = {
     name: _on_device(f"params['{name}']", value, device) for name, value in (params or {}).items()
   }
@@ -96,6 +106,8 @@ def step(
     ctrl,
     qfrc_applied,
     xfrc_applied,
+    mocap_pos,
+    mocap_quat,
     *values.values(),
   )
   dtype = state.qpos.dtype
@@ -116,6 +128,8 @@ def rollout(
   nstep: int = 1,
   qfrc_applied: torch.Tensor | None = None,
   xfrc_applied: torch.Tensor | None = None,
+  mocap_pos: torch.Tensor | None = None,
+  mocap_quat: torch.Tensor | None = None,
   params: Params | None = None,
 ) -> State:
   """Applies a sequence of controls, each for `nstep` time steps.
@@ -127,6 +141,8 @@ def rollout(
     nstep: time steps per control.
     qfrc_applied: as in `step`, constant over the rollout.
     xfrc_applied: as in `step`, constant over the rollout.
+    mocap_pos: as in `step`, constant over the rollout.
+    mocap_quat: as in `step`, constant over the rollout.
     params: as in `step`.
 
   Returns:
@@ -148,6 +164,8 @@ def rollout(
       nstep=nstep,
       qfrc_applied=qfrc_applied,
       xfrc_applied=xfrc_applied,
+      mocap_pos=mocap_pos,
+      mocap_quat=mocap_quat,
       params=params,
     )
     states.append(state)
@@ -165,10 +183,7 @@ class _Step(torch.autograd.Function):
     qpos,
     qvel,
     act,
-    ctrl,
-    qfrc_applied,
-    xfrc_applied,
-    *values,
+    *inputs,
   ):
     record = any(ctx.needs_input_grad)
     data = program.data
@@ -178,7 +193,7 @@ class _Step(torch.autograd.Function):
       _load(data.act, act)
       _load(data.qacc_warmstart, warmstart)
       _load(data.time, time)
-      _load_constants(program, names, ctrl, qfrc_applied, xfrc_applied, values)
+      _load_constants(program, names, inputs)
       program.forward(record)
       program.sim.status.poll()
       outputs = tuple(
@@ -192,10 +207,7 @@ class _Step(torch.autograd.Function):
           *(wp.to_torch(array)[: program.nstep].clone() for array in program.tape.arrays()),
           outputs[0],
           outputs[1],
-          ctrl,
-          qfrc_applied,
-          xfrc_applied,
-          *values,
+          *inputs,
         )
     return outputs
 
@@ -205,14 +217,14 @@ class _Step(torch.autograd.Function):
     program = ctx.program
     arrays = program.tape.arrays()
     recorded, saved = ctx.saved_tensors[: len(arrays)], ctx.saved_tensors[len(arrays) :]
-    qpos, qvel, ctrl, qfrc_applied, xfrc_applied, *values = saved
+    qpos, qvel, *inputs = saved
     with _torch_stream(program):
       program.sim.check()
       for array, slots in zip(arrays, recorded, strict=True):
         wp.to_torch(array)[: program.nstep].copy_(slots)
       wp.to_torch(program.tape.qpos)[-1].copy_(qpos)
       wp.to_torch(program.tape.qvel)[-1].copy_(qvel)
-      _load_constants(program, ctx.names, ctrl, qfrc_applied, xfrc_applied, values)
+      _load_constants(program, ctx.names, inputs)
       program.backward(
         *(wp.from_torch(adj.detach().contiguous()) for adj in (adj_qpos, adj_qvel, adj_act))
       )
@@ -224,9 +236,12 @@ class _Step(torch.autograd.Function):
         work.adj_ctrl,
         work.adj_qfrc_applied,
         work.adj_xfrc_applied,
+        work.adj_mocap_pos,
+        work.adj_mocap_quat,
         *(work.adj[name] for name in ctx.names),
       ]
       tensors = [wp.to_torch(array) for array in results]
+      values = inputs[len(CONSTANTS) :]
       first = len(tensors) - len(values)
       tensors[first:] = [t.view(v.shape) for t, v in zip(tensors[first:], values, strict=True)]
       needed = ctx.needs_input_grad[4:]
@@ -240,20 +255,20 @@ def _on_device(name: str, value: torch.Tensor, device: torch.device) -> torch.Te
   return value.to(torch.float32).contiguous()
 
 
-def _load(array: wp.array, value: torch.Tensor | None) -> None:
-  if value is None:
-    array.zero_()
-  elif value.numel():
+def _load(array: wp.array, value: torch.Tensor) -> None:
+  if value.numel():
     target = wp.to_torch(array)
     target.copy_(value.detach().view(target.shape))
 
 
-def _load_constants(program: Program, names, ctrl, qfrc_applied, xfrc_applied, values) -> None:
-  """Loads the inputs that stay constant over a call."""
-  _load(program.data.ctrl, ctrl)
-  _load(program.data.qfrc_applied, qfrc_applied)
-  _load(program.data.xfrc_applied, xfrc_applied)
-  for name, value in zip(names, values, strict=True):
+def _load_constants(program: Program, names, inputs) -> None:
+  """Loads the inputs that stay constant over a call: `CONSTANTS`, then the named parameters."""
+  for name, value in zip(CONSTANTS, inputs, strict=False):
+    if value is None:
+      program.leave_out(name)
+    else:
+      _load(getattr(program.data, name), value)
+  for name, value in zip(names, inputs[len(CONSTANTS) :], strict=True):
     _load(program.buffers[name], value)
 
 

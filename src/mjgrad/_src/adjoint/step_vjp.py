@@ -14,8 +14,9 @@
 
 once for a semi-implicit step and once for each stage of an explicit Runge-Kutta method. phi and psi
 are sums of local terms of body twists and joint coordinates (terms/); what they leave on the
-bodies, one sweep of the tree turns into generalised gradients (tree/sweep.py). Nothing else is
-differentiated: not the solver, not the kinematic recursion, not the collision search.
+bodies, one sweep of the tree turns into generalised gradients (tree/sweep.py), and those of the
+model's poses (tree/body_poses.py, tree/frame_poses.py). Nothing else is differentiated: not the
+solver, not the kinematic recursion, not the collision search.
 
 Source: DESIGN section 2; docs/derivation.md.
 """
@@ -37,6 +38,7 @@ from mjgrad._src.terms import fluid_slope
 from mjgrad._src.terms import gravcomp
 from mjgrad._src.terms import gyroscopic
 from mjgrad._src.terms import inertia
+from mjgrad._src.terms import inertial_parameters
 from mjgrad._src.terms import joint_equality
 from mjgrad._src.terms import joint_spring
 from mjgrad._src.terms import limit
@@ -46,12 +48,15 @@ from mjgrad._src.terms import tendon_branches
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
 from mjgrad._src.terms import tendon_rows
+from mjgrad._src.tree import body_poses
+from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree import sweep
 from mjgrad._src.tree import twists
 
 TERMS = (
   inertia,
   gyroscopic,
+  inertial_parameters,
   applied,
   dof,
   joint_spring,
@@ -125,6 +130,9 @@ def dynamics_vjp(work) -> None:
 
   twists.launch(work)
   tendon_rates.launch(work)
+  frame_poses.start(work)
   for term in TERMS:
     term.vjp(work)
   sweep.launch(work)
+  body_poses.launch(work)
+  frame_poses.launch(work)

@@ -15,6 +15,7 @@ from mjgrad._src.engine.features import check_parameters
 from mjgrad._src.engine.features import colliding_types
 from mjgrad._src.engine.implicit_rules import is_implicit
 from mjgrad._src.engine.parameters import PARAMETERS
+from mjgrad._src.engine.parameters import UNIT
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
 from mjgrad._src.integrators.runge_kutta import RungeKutta
@@ -43,6 +44,7 @@ class Workspace:
     tree: Tree,
     tape: Tape,
     requested: dict[str, bool],
+    buffers: dict[str, wp.array],
     stages: RungeKutta | None = None,
   ):
     check_parameters(mjm, requested)
@@ -136,6 +138,9 @@ class Workspace:
     self.adj_act = floats(nworld, model.na)
     self.adj_ctrl = floats(nworld, model.nu)
     self.adj_qfrc_applied = floats(nworld, nv)
+    self.adj_mocap_pos = wp.zeros((nworld, model.nmocap), dtype=wp.vec3, device=device)
+    self.adj_mocap_quat = wp.zeros((nworld, model.nmocap), dtype=wp.quat, device=device)
+    self.given = {name: buffers.get(name, field_array(model, name)) for name in UNIT}
     self.adj_xfrc_applied = wp.zeros((nworld, model.nbody), dtype=wp.spatial_vector, device=device)
     self.adj = {
       name: zeros_like_field(
@@ -172,6 +177,8 @@ class Workspace:
       self.adj_ctrl,
       self.adj_qfrc_applied,
       self.adj_xfrc_applied,
+      self.adj_mocap_pos,
+      self.adj_mocap_quat,
     )
     for array in (*inputs, *self.adj.values()):
       array.zero_()

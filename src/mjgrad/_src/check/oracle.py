@@ -33,6 +33,7 @@ from mjgrad._src.check.active_set import active_set
 from mjgrad._src.check.active_set import union
 from mjgrad._src.check.stages import Evaluate
 from mjgrad._src.engine.parameters import PARAMETERS
+from mjgrad._src.engine.parameters import UNIT
 from mjgrad._src.errors import InvalidInput
 
 SOLVER_TOLERANCE = 1e-26  # on the scaled cost decrease; about the square of the error in qacc
@@ -43,7 +44,16 @@ LS_ITERATIONS = 200
 # Entries of a DC motor's parameters that give it an activation where they are positive.
 DCMOTOR_STATES = {"actuator_dynprm": (0, 2, 5, 7), "actuator_gainprm": (5,)}
 
-STATE_CHANNELS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
+STATE_CHANNELS = (
+  "qpos",
+  "qvel",
+  "act",
+  "ctrl",
+  "qfrc_applied",
+  "xfrc_applied",
+  "mocap_pos",
+  "mocap_quat",
+)
 
 # Model parameters that MuJoCo reads only where they are positive: at zero they have one side.
 NONNEGATIVE_FIELDS = tuple(name for name, info in PARAMETERS.items() if info.lower == 0.0)
@@ -65,6 +75,8 @@ class Point:
     ctrl: controls, shape [nu].
     qfrc_applied: generalised forces [N or N m], shape [nv].
     xfrc_applied: force [N] and torque [N m] at the centre of mass of every body, shape [nbody, 6].
+    mocap_pos: positions of mocap bodies [m], shape [nmocap, 3].
+    mocap_quat: their orientations, shape [nmocap, 4].
   """
 
   qpos: np.ndarray
@@ -73,6 +85,8 @@ class Point:
   ctrl: np.ndarray
   qfrc_applied: np.ndarray
   xfrc_applied: np.ndarray
+  mocap_pos: np.ndarray
+  mocap_quat: np.ndarray
 
   @staticmethod
   def initial(mjm: mujoco.MjModel) -> "Point":
@@ -84,6 +98,8 @@ class Point:
       ctrl=np.zeros(mjm.nu),
       qfrc_applied=np.zeros(mjm.nv),
       xfrc_applied=np.zeros((mjm.nbody, 6)),
+      mocap_pos=mjm.body_pos[mocap_bodies(mjm)].copy(),
+      mocap_quat=mjm.body_quat[mocap_bodies(mjm)].copy(),
     )
 
   def float32(self) -> "Point":
@@ -135,6 +151,9 @@ class Oracle:
     opt.ls_iterations = LS_ITERATIONS
     opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
     opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    # What the compiler found to coincide with a body or inertial frame may move away from it.
+    for sameframe in (self.mjm.body_sameframe, self.mjm.geom_sameframe, self.mjm.site_sameframe):
+      sameframe[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
     self.mjd = mujoco.MjData(self.mjm)
     self._scratch = copy.deepcopy(mjm) if np.any(mjm.dof_simplenum) else None
     self._mj_step: Evaluate = stages.step
@@ -166,6 +185,8 @@ class Oracle:
     mjd.ctrl[:] = point.ctrl
     mjd.qfrc_applied[:] = point.qfrc_applied
     mjd.xfrc_applied[:] = point.xfrc_applied
+    mjd.mocap_pos[:] = point.mocap_pos
+    mjd.mocap_quat[:] = point.mocap_quat
     mjd.qacc_warmstart[:] = warmstart
 
   def step(self, point: Point) -> Step:
@@ -301,8 +322,10 @@ class Oracle:
     return value
 
   def _write(self, name: str, value: np.ndarray) -> None:
-    """Gives a parameter of the private copy a value."""
-    if value.ndim:
+    """Gives a parameter of the private copy a value, normalised like the compiler's."""
+    if name in UNIT:
+      self.parameter(name)[:] = value / np.linalg.norm(value, axis=-1, keepdims=True)
+    elif value.ndim:
       self.parameter(name)[:] = value
     else:
       setattr(self.mjm.opt, name.removeprefix("opt."), float(value))
@@ -326,6 +349,8 @@ class Oracle:
       "ctrl": (mjm.nu,),
       "qfrc_applied": (mjm.nv,),
       "xfrc_applied": (mjm.nbody, 6),
+      "mocap_pos": (mjm.nmocap, 3),
+      "mocap_quat": (mjm.nmocap, 4),
     }
     return shapes[channel] if channel in shapes else self.parameter(channel).shape
 
@@ -345,6 +370,8 @@ class Oracle:
     mjm = self.mjm
     if channel in ("qpos", "qvel"):
       return np.ones(mjm.nv)
+    if channel in ("mocap_pos", "mocap_quat"):
+      return np.ones(np.prod(self.channel_shape(channel), dtype=int))
     if channel == "act":
       scale = np.ones(mjm.na)
       for i in np.flatnonzero(mjm.actuator_actlimited):
@@ -365,6 +392,12 @@ class Oracle:
       return np.maximum(value, mjm.dof_M0)
     typical = value[value > 0].mean() if np.any(value > 0) else 1.0
     return np.where(value > 1e-6 * typical, value, typical)
+
+
+def mocap_bodies(mjm: mujoco.MjModel) -> np.ndarray:
+  """Mocap bodies in the order of `mocap_pos`, shape [nmocap]."""
+  bodies = np.flatnonzero(mjm.body_mocapid >= 0)
+  return bodies[np.argsort(mjm.body_mocapid[bodies])]
 
 
 def _half_range(bounds: np.ndarray) -> np.ndarray:

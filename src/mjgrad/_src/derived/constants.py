@@ -31,6 +31,7 @@ import warp as wp
 from mjgrad._src.adjoint import multiplier
 from mjgrad._src.adjoint.workspace import Workspace
 from mjgrad._src.engine import adapter
+from mjgrad._src.engine import static_geoms
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.spatial import velocity_at
 
@@ -306,6 +307,7 @@ class DerivedConstants:
     z: M^-1 J^T, shape [nrow * nworld, nv]
     value: J z, |z| or length, shape [nrow * nworld]
     adj_value: cotangent of `value`
+    adj_qpos0: cotangent of qpos0 where it is the configuration
   """
 
   def __init__(self, program):
@@ -319,11 +321,14 @@ class DerivedConstants:
     }
     count = rows.kind.size * self.nworld
     data = adapter.make_data(sim.mjm, nworld=count, nconmax=1, njmax=1)
-    self.work = Workspace(sim.mjm, program.model, data, sim.tree, program.tape, program.fields)
+    self.work = Workspace(
+      sim.mjm, program.model, data, sim.tree, program.tape, program.fields, program.buffers
+    )
     self.work.gravity_enabled = False
     self.z = wp.zeros((count, sim.nv), dtype=float, device=sim.device)
     self.value = wp.zeros(count, dtype=float, device=sim.device)
     self.adj_value = wp.zeros(count, dtype=float, device=sim.device)
+    self.adj_qpos0 = wp.zeros((count, sim.nq), dtype=float, device=sim.device)
 
   def solve(self) -> None:
     """Fills `z`, `value` and, in `work.rhs`, the right-hand side of y, of z where there is none."""
@@ -335,6 +340,7 @@ class DerivedConstants:
       inputs=[m.body_mocapid, m.qpos0, m.body_pos, m.body_quat],
       outputs=[d.qpos, d.mocap_pos, d.mocap_quat],
     )
+    static_geoms.place(m, d)
     adapter.reference_point(m, d)
     wp.launch(
       _jacobian,

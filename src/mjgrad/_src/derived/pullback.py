@@ -5,6 +5,7 @@ Source: derived/constants.py.
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.adjoint import multiplier
 from mjgrad._src.derived.constants import ACTUATOR
 from mjgrad._src.derived.constants import BODY
@@ -13,12 +14,16 @@ from mjgrad._src.derived.constants import DOF
 from mjgrad._src.derived.constants import LENGTH
 from mjgrad._src.derived.constants import TENDON
 from mjgrad._src.derived.constants import DerivedConstants
+from mjgrad._src.integrators import coordinates
 from mjgrad._src.terms import actuator
 from mjgrad._src.terms import dof
 from mjgrad._src.terms import inertia
+from mjgrad._src.terms import inertial_parameters
 from mjgrad._src.terms import tendon_armature
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
+from mjgrad._src.tree import body_poses
+from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree import sweep
 from mjgrad._src.tree import twists
 from mjgrad._src.tree.attach import FrameAdjoint
@@ -140,6 +145,35 @@ def _rates_vjp(
     adj_ten_length_out[worldid, index] += adj
 
 
+@wp.kernel
+def _mocap_vjp(
+  # Model:
+  body_mocapid: wp.array[int],
+  # Adjoint in:
+  adj_mocap_pos_in: wp.array2d[wp.vec3],
+  adj_mocap_quat_in: wp.array2d[wp.quat],
+  # Adjoint out (+=):
+  adj_body_pos_out: wp.array2d[wp.vec3],
+  adj_body_quat_out: wp.array2d[wp.quat],
+):
+  worldid, bodyid = wp.tid()
+  mocapid = body_mocapid[bodyid]
+  if mocapid >= 0:
+    accumulate(adj_body_pos_out, worldid, bodyid, adj_mocap_pos_in[worldid, mocapid])
+    accumulate(adj_body_quat_out, worldid, bodyid, adj_mocap_quat_in[worldid, mocapid])
+
+
+@wp.kernel
+def _qpos0_vjp(
+  # Adjoint in:
+  adj_qpos_in: wp.array2d[float],
+  # Adjoint out (+=):
+  adj_qpos0_out: wp.array2d[float],
+):
+  worldid, i = wp.tid()
+  accumulate(adj_qpos0_out, worldid, i, adj_qpos_in[worldid, i])
+
+
 def pull_back(constants: DerivedConstants, adj: dict[str, wp.array]) -> None:
   """Adds to `adj` of the parameters what `adj` of the constants contributes."""
   work = constants.work
@@ -165,7 +199,9 @@ def pull_back(constants: DerivedConstants, adj: dict[str, wp.array]) -> None:
   tendon_rates.launch(work)
   work.actuation.adj_length.zero_()
   work.actuation.adj_rate.zero_()
+  frame_poses.start(work)
   inertia.vjp(work)
+  inertial_parameters.vjp(work)
   dof.armature_vjp(work)
   wp.launch(
     _rates_vjp,
@@ -192,3 +228,29 @@ def pull_back(constants: DerivedConstants, adj: dict[str, wp.array]) -> None:
   tendon_armature.vjp(work)
   tendon_path.vjp(work)
   sweep.launch(work)
+  frame_poses.launch(work)
+  _reference_pose_vjp(work, constants.adj_qpos0)
+
+
+def _reference_pose_vjp(work, ambient: wp.array) -> None:
+  """The cotangents of poses, at a configuration that is itself qpos0."""
+  m, d = work.model, work.data
+  work.adj_mocap_pos.zero_()
+  work.adj_mocap_quat.zero_()
+  body_poses.launch(work)
+  if m.nmocap:
+    wp.launch(
+      _mocap_vjp,
+      dim=(d.nworld, m.nbody),
+      inputs=[
+        m.body_mocapid,
+        work.adj_mocap_pos,
+        work.adj_mocap_quat,
+        work.adj["body_pos"],
+        work.adj["body_quat"],
+      ],
+    )
+  if work.adj["qpos0"].shape[0] > 0:
+    tape_qpos = d.qpos.reshape((1, *d.qpos.shape))
+    coordinates.to_ambient(m, tape_qpos, 0, work.adj_qpos, ambient)
+    wp.launch(_qpos0_vjp, dim=ambient.shape, inputs=[ambient, work.adj["qpos0"]])

@@ -19,6 +19,7 @@ from mujoco_warp._src.math import make_frame as make_frame
 from mujoco_warp._src.math import mul_quat as mul_quat
 from mujoco_warp._src.math import quat_integrate as quat_integrate
 from mujoco_warp._src.math import quat_sub as quat_sub
+from mujoco_warp._src.math import quat_to_mat as quat_to_mat
 from mujoco_warp._src.math import quat_to_vel as quat_to_vel
 from mujoco_warp._src.math import rot_vec_quat as rot_vec_quat
 from mujoco_warp._src.passive import geom_semiaxes as geom_semiaxes

@@ -149,7 +149,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   )
   add(_OBJECT.mjOBJ_FLEX, np.ones(mjm.nflex), "flexes are not differentiated")
   add(_OBJECT.mjOBJ_PLUGIN, np.ones(mjm.nplugin), "plugins are not differentiated")
-  add(_OBJECT.mjOBJ_BODY, mjm.body_mocapid >= 0, "mocap bodies are not differentiated")
   add(_OBJECT.mjOBJ_JOINT, mjm.jnt_springyield != 0, "plastic joint springs are not differentiated")
   add(_OBJECT.mjOBJ_PAIR, mjm.pair_adhesion != 0, "contact adhesion is not differentiated")
   add(_OBJECT.mjOBJ_GEOM, (mjm.geom_surfacevel != 0).any(axis=1), "surface velocity")
@@ -263,6 +262,10 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
     branching | _wrapping_tendons(mjm),
     "no armature on a spatial tendon that wraps or lies between branches of the tree",
   )
+  simple = (mjm.body_simple != 0) & (mjm.body_dofnum > 0)
+  reason = 'the engine keeps the inertia of this body diagonal; give it simple="false"'
+  for name in ("body_ipos", "body_iquat", "jnt_pos", "jnt_axis"):
+    add(name, _OBJECT.mjOBJ_BODY, simple, reason)
   if is_implicit(mjm):
     for reason, mask in tendon_rules(mjm).items():
       for name in ("tendon_damping", "tendon_dampingpoly"):

@@ -1,12 +1,13 @@
 """Differentiable model parameters: names, units, and the fields that follow them.
 
 A parameter is a MuJoCo field by its own name. Given with MuJoCo's shape it is shared by all worlds,
-with a leading world axis it is per world. `body_subtreemass` follows `body_mass`, and the bounding
-volumes of the collision broad phase follow `geom_size`; the constants that the compiler derives for
-the constraint solver (`invweight0`) are held fixed.
+with a leading world axis it is per world. Quaternions and axes are normalised. `body_subtreemass`
+follows `body_mass`, and the bounding volumes of the collision broad phase follow `geom_size`; the
+constants that the compiler derives for the constraint solver (`invweight0`) are held fixed.
 """
 
 import dataclasses
+from typing import Any
 
 import mujoco
 import mujoco_warp as mjw
@@ -41,6 +42,10 @@ _SOLREF = Parameter("s, 1 (time constant, damping ratio), or 1/s^2, 1/s (negativ
 _SOLIMP = Parameter("1, 1, m or rad, 1, 1 (d_0, d_width, width, midpoint, power)", lower=0.0)
 
 PARAMETERS = {
+  "body_pos": Parameter("m"),
+  "body_quat": Parameter("unit quaternion"),
+  "body_ipos": Parameter("m"),
+  "body_iquat": Parameter("unit quaternion"),
   "body_mass": Parameter("kg", lower=0.0),
   "body_inertia": Parameter("kg m^2", lower=0.0),
   "body_gravcomp": Parameter("1"),
@@ -52,6 +57,9 @@ PARAMETERS = {
   "dof_invweight0": Parameter("1/(kg m^2) or 1/kg", lower=0.0),
   "dof_solref": _SOLREF,
   "dof_solimp": _SOLIMP,
+  "jnt_pos": Parameter("m"),
+  "jnt_axis": Parameter("unit vector"),
+  "qpos0": Parameter("rad or m"),
   "jnt_stiffness": Parameter("N m/rad or N/m"),
   "jnt_stiffnesspoly": Parameter("N m/rad^2, N m/rad^3, or N/m^2, N/m^3"),
   "jnt_range": Parameter("rad or m"),
@@ -71,6 +79,8 @@ PARAMETERS = {
   "actuator_acc0": Parameter("1/kg or 1/(kg m^2)", lower=0.0),
   "jnt_actfrcrange": Parameter("N or N m"),
   "tendon_actfrcrange": Parameter("N"),
+  "geom_pos": Parameter("m"),
+  "geom_quat": Parameter("unit quaternion"),
   "geom_friction": Parameter("1, m, m (slide, spin, roll)", lower=0.0),
   "geom_size": Parameter("m", lower=0.0),
   "geom_solref": _SOLREF,
@@ -82,6 +92,8 @@ PARAMETERS = {
   "pair_solreffriction": _SOLREF,
   "pair_solimp": _SOLIMP,
   "pair_margin": Parameter("m"),
+  "site_pos": Parameter("m"),
+  "site_quat": Parameter("unit quaternion"),
   "tendon_stiffness": Parameter("N/m (N m/rad for a fixed tendon of hinges)"),
   "tendon_stiffnesspoly": Parameter("N/m^2, N/m^3"),
   "tendon_damping": Parameter("N s/m", lower=0.0),
@@ -107,6 +119,9 @@ PARAMETERS = {
   "opt.viscosity": Parameter("Pa s", lower=0.0),
   "opt.impratio": Parameter("1", lower=0.0),
 }
+
+UNIT = ("body_quat", "body_iquat", "geom_quat", "site_quat", "jnt_axis")
+"""Parameters that are normalised before use, as the compiler normalises them."""
 
 ENGINE_FIELD = {"opt.impratio": "opt.impratio_invsqrt"}
 """The engine's field, for parameters that it stores in another form."""
@@ -173,6 +188,7 @@ FOLLOWERS = {
   "body_mass": ("body_subtreemass",),
   "geom_size": ("geom_rbound", "geom_aabb"),
   "opt.impratio": ("opt.impratio_invsqrt",),
+  **{name: (name,) for name in UNIT},
 }
 """The engine's fields that are computed from a parameter."""
 
@@ -193,24 +209,36 @@ def with_buffers(
     requested: whether each parameter is per world.
 
   Returns:
-    The variant of the model, and the buffers by name, each with leading axis 1 or nworld.
+    The variant of the model, and the buffers by parameter, each with leading axis 1 or nworld.
+    What follows a parameter is an array of the variant.
   """
-  fields = dict(requested)
-  for name, followers in FOLLOWERS.items():
-    if name in requested:
-      fields |= dict.fromkeys(followers, requested[name])
-  buffers = {}
-  for name, per_world in fields.items():
-    source = field_array(model, name).numpy()
-    rows = nworld if per_world else 1
+
+  def copy(name: str, per_world: bool) -> wp.array:
+    array = field_array(model, name)
+    source, rows = array.numpy(), nworld if per_world else 1
     value = np.ascontiguousarray(np.broadcast_to(source[:1], (rows, *source.shape[1:])))
-    buffers[name] = wp.array(value, dtype=field_array(model, name).dtype, device=model.qpos0.device)
-  read = {name: array for name, array in buffers.items() if name not in ENGINE_FIELD}
-  option = {name[4:]: a for name, a in read.items() if name.startswith("opt.")}
-  model_fields = {name: a for name, a in read.items() if not name.startswith("opt.")}
+    return wp.array(value, dtype=array.dtype, device=model.qpos0.device)
+
+  buffers = {name: copy(name, per_world) for name, per_world in requested.items()}
+  fields = {name: buffer for name, buffer in buffers.items() if name not in ENGINE_FIELD}
+  for name, per_world in requested.items():
+    fields |= {follower: copy(follower, per_world) for follower in FOLLOWERS.get(name, ())}
+  option = {name[4:]: array for name, array in fields.items() if name.startswith("opt.")}
+  others = {name: array for name, array in fields.items() if not name.startswith("opt.")}
   opt = dataclasses.replace(model.opt, **option)
   has_fluid = model.has_fluid or any(name in requested for name in FLUID)
-  return dataclasses.replace(model, opt=opt, has_fluid=has_fluid, **model_fields), buffers
+  return dataclasses.replace(model, opt=opt, has_fluid=has_fluid, **others), buffers
+
+
+@wp.kernel
+def _normalize(
+  # In:
+  value: wp.array2d[Any],
+  # Out:
+  unit_out: wp.array2d[Any],
+):
+  row, i = wp.tid()
+  unit_out[row, i] = wp.normalize(value[row, i])
 
 
 @wp.kernel
@@ -268,13 +296,17 @@ def _inverse_square_root(
 
 def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:
   """Recomputes the fields that follow a parameter in `buffers`."""
+  for name in UNIT:
+    if name in buffers:
+      value = buffers[name]
+      wp.launch(_normalize, dim=value.shape, inputs=[value], outputs=[field_array(model, name)])
   if "body_mass" in buffers:
     mass = buffers["body_mass"]
     wp.launch(
       _subtreemass,
       dim=mass.shape,
       inputs=[model.body_subtreenum, mass],
-      outputs=[buffers["body_subtreemass"]],
+      outputs=[model.body_subtreemass],
     )
   if "geom_size" in buffers:
     size = buffers["geom_size"]
@@ -282,7 +314,7 @@ def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:
       _bounds,
       dim=size.shape,
       inputs=[model.geom_type, size],
-      outputs=[buffers["geom_rbound"], buffers["geom_aabb"]],
+      outputs=[model.geom_rbound, model.geom_aabb],
     )
   if "opt.impratio" in buffers:
     impratio = buffers["opt.impratio"]
@@ -290,5 +322,5 @@ def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:
       _inverse_square_root,
       dim=impratio.shape,
       inputs=[impratio],
-      outputs=[buffers["opt.impratio_invsqrt"]],
+      outputs=[model.opt.impratio_invsqrt],
     )

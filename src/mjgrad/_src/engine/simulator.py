@@ -8,6 +8,7 @@ import warp as wp
 
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
+from mjgrad._src.engine import static_geoms
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.integrators.tableau import RK4
@@ -50,6 +51,7 @@ class Simulator:
     device: the Warp device.
     model: the engine's model.
     data: the engine's data, scratch space of every call.
+    mocap: the model's poses of mocap bodies, for calls to which none are given.
     status: overflows and non-finite states since the last check.
     tableau: the explicit Runge-Kutta method of the model's integrator; None for integrators of one
       stage.
@@ -86,10 +88,14 @@ class Simulator:
       self.model = _put_model(mjm)
       adapter.silence_overflow(self.model)
       self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
+      self.mocap = {
+        name: wp.clone(getattr(self.data, name)) for name in ("mocap_pos", "mocap_quat")
+      }
       self.tree = Tree.from_model(mjm, self.device)
       self.status = Status(mjm, self.data)
     self.tableau = TABLEAUS.get(mjm.opt.integrator)
     self._programs: dict = {}
+    self._static_geoms_moved = False
 
   def program(self, requested: dict[str, bool], nstep: int) -> Program:
     """The captured graphs for a set of parameters (name -> per world) and steps per call."""
@@ -98,6 +104,16 @@ class Simulator:
       with wp.ScopedDevice(self.device):
         self._programs[key] = Program(self, requested, nstep)
     return self._programs[key]
+
+  def place_static_geoms(self, model: mjw.Model, requested: dict[str, bool]) -> None:
+    """Places the geoms of static bodies as `model` says, where the requested parameters move them.
+
+    A call without these parameters finds the geoms where the simulator's own model has them.
+    """
+    moved = not static_geoms.MOVING.isdisjoint(requested)
+    if moved or self._static_geoms_moved:
+      static_geoms.place(model, self.data)
+    self._static_geoms_moved = moved
 
   def check(self) -> None:
     """Waits for the device and raises for overflows and non-finite states since the last check.

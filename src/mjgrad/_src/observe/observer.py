@@ -17,6 +17,7 @@ from mjgrad._src import graphs
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.errors import InvalidInput
+from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators import coordinates
 from mjgrad._src.observe import quantities
 from mjgrad._src.observe import sensors
@@ -41,7 +42,17 @@ QUANTITIES = {
 """What can be observed; names, units and shapes are MuJoCo's."""
 
 RELEVANT = ("body_mass",)
-"""Parameters that a quantity depends on; the gradient in all others is zero."""
+"""Parameters that a quantity depends on; the gradient in others but `NOT_FOLLOWED` is zero."""
+
+NOT_FOLLOWED = (
+  *(f"{kind}_{leaf}" for kind in ("body", "geom", "site") for leaf in ("pos", "quat")),
+  "body_ipos",
+  "body_iquat",
+  "jnt_pos",
+  "jnt_axis",
+  "qpos0",
+)
+"""Parameters that quantities depend on, without a gradient here."""
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -66,6 +77,8 @@ class Observer:
 
   def __init__(self, sim, names: tuple[str, ...], requested: dict[str, bool]):
     check_names(names)
+    if sim.mjm.nmocap:
+      raise UnsupportedFeature("observe does not take the poses of mocap bodies yet.")
     if "sensordata" in names:
       sensors.check_sensors(sim.mjm)
     self.names, self.requested = names, requested

@@ -10,6 +10,7 @@ Source: MuJoCo documentation, Simulation, "User inputs" (`xfrc_applied`: force, 
 
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
@@ -32,6 +33,7 @@ def _xfrc_applied_vjp(
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
   adj_xfrc_applied_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
@@ -48,6 +50,7 @@ def _xfrc_applied_vjp(
   wrench_out[worldid, LAM, bodyid] += wrench
   wrench_out[worldid, POSE, bodyid] += wrench_at(adj_point, wp.vec3(0.0), offset)
   wrench_out[worldid, POSE, bodyid] += cross_force(lam, wrench)
+  accumulate(inertial_wrench_out, worldid, bodyid, wp.spatial_vector(wp.vec3(0.0), adj_point))
 
 
 @wp.kernel
@@ -75,6 +78,7 @@ def vjp(work) -> None:
       work.tree.body_lastdof,
       work.twist,
       work.wrench,
+      work.inertial_wrench,
       work.adj_xfrc_applied,
     ],
   )

@@ -99,11 +99,15 @@ def _add_body_wrench(
 def add_geom_wrench(
   worldid: int,
   bodyid: int,
+  geomid: int,
   offset: wp.vec3,
   adj: GeomAdjoint,
   wrench_out: wp.array3d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
 ):
+  """Adds the cotangent of a geom's pose to its body, and to the geom itself."""
   wp.atomic_add(wrench_out, worldid, POSE, bodyid, wrench_at(adj.force, adj.torque, offset))
+  accumulate(geom_wrench_out, worldid, geomid, wp.spatial_vector(adj.torque, adj.force))
 
 
 @wp.func
@@ -167,6 +171,7 @@ def _contact_vjp(
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
   # Out:
   adj_dist_out: wp.array[float],
@@ -279,8 +284,8 @@ def _contact_vjp(
     adj_point,
     adj_frame,
   )
-  add_geom_wrench(worldid, b1, pos1 - origin1, geom1, wrench_out)
-  add_geom_wrench(worldid, b2, pos2 - origin2, geom2, wrench_out)
+  add_geom_wrench(worldid, b1, g1, pos1 - origin1, geom1, wrench_out, geom_wrench_out)
+  add_geom_wrench(worldid, b2, g2, pos2 - origin2, geom2, wrench_out, geom_wrench_out)
 
   accumulate(adj_geom_size_out, worldid, g1, geom1.size)
   accumulate(adj_geom_size_out, worldid, g2, geom2.size)
@@ -327,6 +332,7 @@ def vjp(work) -> None:
       work.efc_residual,
       work.twist,
       work.wrench,
+      work.geom_wrench,
       work.adj["geom_size"],
       work.adj_contact.dist,
       work.adj_contact.point,

@@ -45,6 +45,7 @@ def _contact_solid_vjp(
   adj_frame_in: wp.array[wp.mat33],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
 ):
   conid = wp.tid()
@@ -85,8 +86,8 @@ def _contact_solid_vjp(
   b2 = geom_bodyid[g2]
   offset1 = pos1 - subtree_com_in[worldid, body_rootid[b1]]
   offset2 = pos2 - subtree_com_in[worldid, body_rootid[b2]]
-  add_geom_wrench(worldid, b1, offset1, geom1, wrench_out)
-  add_geom_wrench(worldid, b2, offset2, geom2, wrench_out)
+  add_geom_wrench(worldid, b1, g1, offset1, geom1, wrench_out, geom_wrench_out)
+  add_geom_wrench(worldid, b2, g2, offset2, geom2, wrench_out, geom_wrench_out)
   accumulate(adj_geom_size_out, worldid, g1, geom1.size)
   accumulate(adj_geom_size_out, worldid, g2, geom2.size)
 
@@ -121,6 +122,7 @@ def vjp(work) -> None:
       work.adj_contact.point,
       work.adj_contact.frame,
       work.wrench,
+      work.geom_wrench,
       work.adj["geom_size"],
     ],
   )

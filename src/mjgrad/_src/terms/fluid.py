@@ -175,6 +175,8 @@ def _fluid_vjp(
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_body_mass_out: wp.array2d[float],
   adj_body_inertia_out: wp.array2d[wp.vec3],
   adj_geom_size_out: wp.array2d[wp.vec3],
@@ -253,7 +255,11 @@ def _fluid_vjp(
     adj.rot_lam = rot @ adj_w_lam
     adj.rot = _rotation_torque(rot, adj_u, relative) + _rotation_torque(rot, adj_w, w)
     adj.rot += _rotation_torque(rot, adj_u_lam, frame.lam) + _rotation_torque(rot, adj_w_lam, w_lam)
-    add_frame(worldid, bodyid, frame, adj, wrench_out)
+    pose = add_frame(worldid, bodyid, frame, adj, wrench_out)
+    if body_fluid_ellipsoid[bodyid]:
+      accumulate(geom_wrench_out, worldid, geomid, pose)
+    else:
+      accumulate(inertial_wrench_out, worldid, bodyid, pose)
 
 
 def vjp(work) -> None:
@@ -285,6 +291,8 @@ def vjp(work) -> None:
       work.tree.body_lastdof,
       work.twist,
       work.wrench,
+      work.inertial_wrench,
+      work.geom_wrench,
       work.adj["body_mass"],
       work.adj["body_inertia"],
       work.adj["geom_size"],

@@ -315,6 +315,14 @@ def _add_direction(
   return pose + add_direction(worldid, bodyid, slot, twist, force, torque, offset, wrench_out)
 
 
+@wp.func
+def _on_frame(twist: wp.spatial_vector, vel: wp.vec3, adj: wp.spatial_vector) -> wp.spatial_vector:
+  """Torque and force that the frame alone receives from one direction."""
+  torque, force = wp.spatial_top(adj), wp.spatial_bottom(adj)
+  turn = wp.cross(force, vel) + wp.cross(torque, wp.spatial_top(twist))
+  return wp.spatial_vector(turn, wp.cross(force, wp.spatial_top(twist)))
+
+
 @wp.kernel
 def _slope_vjp(
   # Model:
@@ -344,6 +352,8 @@ def _slope_vjp(
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_body_mass_out: wp.array2d[float],
   adj_body_inertia_out: wp.array2d[wp.vec3],
   adj_geom_size_out: wp.array2d[wp.vec3],
@@ -431,6 +441,12 @@ def _slope_vjp(
     f_x = wrench_at(wp.spatial_bottom(adj_x), wp.spatial_top(adj_x), offset)
     wp.atomic_add(wrench_out, worldid, DELTA, bodyid, f_x)
     wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+    on_frame = _on_frame(v, vel, adj_v) + _on_frame(mu, vel_mu, adj_mu)
+    on_frame += _on_frame(x, vel_x, adj_x)
+    if body_fluid_ellipsoid[bodyid]:
+      accumulate(geom_wrench_out, worldid, geomid, on_frame)
+    else:
+      accumulate(inertial_wrench_out, worldid, bodyid, on_frame)
 
 
 def add_slope(work) -> None:
@@ -500,6 +516,8 @@ def vjp(work) -> None:
       work.tree.tree_gyroscopic,
       work.twist,
       work.wrench,
+      work.inertial_wrench,
+      work.geom_wrench,
       work.adj["body_mass"],
       work.adj["body_inertia"],
       work.adj["geom_size"],

@@ -20,6 +20,7 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
+from mjgrad._src.tree import body_poses
 from mjgrad._src.tree import sweep
 from mjgrad._src.tree import twists
 
@@ -196,6 +197,7 @@ def gated_workspace(work):
     setattr(gated, name, wp.zeros_like(getattr(work, name)))
   for name in ("ten_rate", "adj_ten_length", "adj_ten_rate"):
     setattr(gated, name, wp.zeros_like(getattr(work, name)))
+  gated.product = wp.zeros((0, 0), dtype=wp.spatial_vector, device=work.product.device)
   return gated
 
 
@@ -232,6 +234,7 @@ def finish(gated) -> None:
   """Carries what is left on the tendons and bodies of a gated workspace to the coordinates."""
   tendon_path.vjp(gated)
   sweep.launch(gated)
+  body_poses.launch(gated)
 
 
 def vjp(work) -> None:

@@ -35,6 +35,7 @@ def _gravcomp_vjp(
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
   adj_gravity_out: wp.array[wp.vec3],
   adj_body_mass_out: wp.array2d[float],
   adj_body_gravcomp_out: wp.array2d[float],
@@ -49,7 +50,8 @@ def _gravcomp_vjp(
   frame = frame_state(twist_in, worldid, body_lastdof[bodyid] + 1, offset)
   adj = FrameAdjoint()
   adj.lam = gravcomp * mass * gravity
-  add_frame(worldid, bodyid, frame, adj, wrench_out)
+  pose = add_frame(worldid, bodyid, frame, adj, wrench_out)
+  accumulate(inertial_wrench_out, worldid, bodyid, pose)
   accumulate_option(adj_gravity_out, worldid, gravcomp * mass * frame.lam)
   force = wp.dot(gravity, frame.lam)
   accumulate(adj_body_mass_out, worldid, bodyid, gravcomp * force)
@@ -75,6 +77,7 @@ def vjp(work) -> None:
       work.tree.body_lastdof,
       seen.twist,
       seen.wrench,
+      work.inertial_wrench,
       work.adj["opt.gravity"],
       work.adj["body_mass"],
       work.adj["body_gravcomp"],

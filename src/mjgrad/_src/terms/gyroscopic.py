@@ -36,13 +36,13 @@ table 5.1; docs/derivation.md, "Velocity derivatives in A".
 
 import warp as wp
 
-from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import inert_vec
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import cross_motion
-from mjgrad._src.spatial import velocity_at
+from mjgrad._src.tree.sweep import carried_product
+from mjgrad._src.tree.sweep import subtree_product_wrench
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import MU
@@ -122,12 +122,8 @@ def _products(
 def _body_vjp(
   # Model:
   opt_timestep: wp.array[float],
-  body_rootid: wp.array[int],
   body_treeid: wp.array[int],
   # Data in:
-  xipos_in: wp.array2d[wp.vec3],
-  ximat_in: wp.array2d[wp.mat33],
-  subtree_com_in: wp.array2d[wp.vec3],
   cinert_in: wp.array2d[vec10],
   # In:
   body_lastdof: wp.array[int],
@@ -136,8 +132,6 @@ def _body_vjp(
   product_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
-  adj_body_mass_out: wp.array2d[float],
-  adj_body_inertia_out: wp.array2d[wp.vec3],
   adj_timestep_out: wp.array[float],
   # Out:
   product_wrench_out: wp.array2d[wp.spatial_vector],
@@ -170,25 +164,6 @@ def _body_vjp(
   wrench_out[worldid, DELTA, bodyid] += f_x
   product_wrench_out[worldid, bodyid] = i_mu
 
-  offset = xipos_in[worldid, bodyid] - subtree_com_in[worldid, body_rootid[bodyid]]
-  v_rot = wp.spatial_top(v)
-  x_rot = wp.spatial_top(x)
-  if adj_body_mass_out.shape[0] > 0:
-    mu_com = velocity_at(mu, offset)
-    grad = wp.dot(mu_com, velocity_at(y, offset))
-    grad -= wp.dot(wp.cross(x_rot, mu_com), velocity_at(v, offset))
-    grad -= wp.dot(wp.cross(v_rot, mu_com), velocity_at(x, offset))
-    accumulate(adj_body_mass_out, worldid, bodyid, grad)
-  if adj_body_inertia_out.shape[0] > 0:
-    to_body = wp.transpose(ximat_in[worldid, bodyid])
-    v_rot = to_body @ v_rot
-    x_rot = to_body @ x_rot
-    mu_rot = to_body @ wp.spatial_top(mu)
-    grad_inertia = wp.cw_mul(mu_rot, to_body @ wp.spatial_top(y))
-    grad_inertia -= wp.cw_mul(wp.cross(x_rot, mu_rot), v_rot)
-    grad_inertia -= wp.cw_mul(wp.cross(v_rot, mu_rot), x_rot)
-    accumulate(adj_body_inertia_out, worldid, bodyid, grad_inertia)
-
 
 @wp.kernel
 def _joint_vjp(
@@ -215,16 +190,11 @@ def _joint_vjp(
   bodyid = dof_bodyid[dofid]
   before = dof_before[dofid] + 1
   after = dof_after[dofid] + 1
-  f_y = wp.spatial_vector()
-  for descendant in range(bodyid, bodyid + body_subtreenum[bodyid]):
-    f_y += product_wrench[worldid, descendant]
+  f_y = subtree_product_wrench(worldid, bodyid, body_subtreenum, product_wrench)
   axis = cdof_in[worldid, dofid]
-  v_before = twist_in[worldid, V, before]
   x_before = twist_in[worldid, ACC, before] + twist_in[worldid, DELTA, before]
   x_after = twist_in[worldid, ACC, after] + twist_in[worldid, DELTA, after]
-  pose = cross_force(v_before, cross_force(x_before, f_y))
-  pose += cross_force(x_before, cross_force(v_before, f_y))
-  pose -= cross_force(product_in[worldid, before], f_y)
+  pose = carried_product(worldid, before, f_y, twist_in, product_in)
   adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
   adj_qvel_out[worldid, dofid] -= wp.dot(axis, cross_force(x_before + x_after, f_y))
 
@@ -243,7 +213,7 @@ def add_slope(work) -> None:
 
 
 def vjp(work) -> None:
-  """Adds the wrenches of the term, what the joints add to them, and the parameters."""
+  """Adds the wrenches of the term and what the joints add to them."""
   m, d, tree = work.model, work.data, work.tree
   if not work.gyroscopic:
     return
@@ -267,19 +237,13 @@ def vjp(work) -> None:
     dim=(d.nworld, m.nbody),
     inputs=[
       m.opt.timestep,
-      m.body_rootid,
       m.body_treeid,
-      d.xipos,
-      d.ximat,
-      d.subtree_com,
       d.cinert,
       tree.body_lastdof,
       tree.tree_gyroscopic,
       work.twist,
       work.product,
       work.wrench,
-      work.adj["body_mass"],
-      work.adj["body_inertia"],
       work.adj["opt.timestep"],
     ],
     outputs=[work.product_wrench],

@@ -101,6 +101,7 @@ def _joint_equality_vjp(
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_qvel_out: wp.array2d[float],
+  adj_qpos0_out: wp.array2d[float],
   adj_eq_data_out: wp.array2d[vec12],
   adj_row_out: RowAdjoint,
 ):
@@ -158,9 +159,11 @@ def _joint_equality_vjp(
   )
   wp.atomic_add(adj_qpos_out, worldid, dof1, adj1[0])
   wp.atomic_add(adj_qvel_out, worldid, dof1, adj1[1])
+  accumulate(adj_qpos0_out, worldid, q1, -adj1[0])
   if coupled:
     wp.atomic_add(adj_qpos_out, worldid, dof2, adj2[0])
     wp.atomic_add(adj_qvel_out, worldid, dof2, adj2[1])
+    accumulate(adj_qpos0_out, worldid, jnt_qposadr[jnt2], -adj2[0])
   accumulate(adj_eq_data_out, worldid, eqid, adj_data)
   accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
   accumulate(adj_row_out.dof_invweight0, worldid, dof1, adj_invweight)
@@ -196,6 +199,7 @@ def vjp(work) -> None:
       work.lam,
       work.adj_qpos,
       work.adj_qvel,
+      work.adj["qpos0"],
       work.adj["eq_data"],
       work.row_adjoint("eq_solref", "eq_solimp"),
     ],

@@ -190,6 +190,7 @@ def _acceleration_vjp(
   ten_rate: wp.array3d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, pairid = wp.tid()
   adr = wrap_site_pair_adr[pairid]
@@ -250,8 +251,10 @@ def _acceleration_vjp(
     adj2.vel = adj_u
     adj1.pos = -adj_d
     adj2.pos = adj_d
-  add_frame(worldid, site_bodyid[site1], end1, adj1, wrench_out)
-  add_frame(worldid, site_bodyid[site2], end2, adj2, wrench_out)
+  pose1 = add_frame(worldid, site_bodyid[site1], end1, adj1, wrench_out)
+  pose2 = add_frame(worldid, site_bodyid[site2], end2, adj2, wrench_out)
+  accumulate(site_wrench_out, worldid, site1, pose1)
+  accumulate(site_wrench_out, worldid, site2, pose2)
 
 
 def vjp(work) -> None:
@@ -328,5 +331,6 @@ def vjp(work) -> None:
         work.twist,
         work.ten_rate,
         work.wrench,
+        work.site_wrench,
       ],
     )

@@ -96,6 +96,14 @@ def _add_pose(
 
 
 @wp.func
+def _add_point(
+  worldid: int, siteid: int, force: wp.vec3, site_wrench_out: wp.array2d[wp.spatial_vector]
+):
+  """Adds the cotangent of the position of a site alone, its body left where it is."""
+  accumulate(site_wrench_out, worldid, siteid, wp.spatial_vector(wp.vec3(0.0), force))
+
+
+@wp.func
 def direction(p1: wp.vec3, p2: wp.vec3) -> wp.vec3:
   """Unit vector from p1 to p2; along x where they coincide, as in the engine."""
   d = p2 - p1
@@ -206,6 +214,7 @@ def _site_segment_vjp(
   adj_ten_rate_in: wp.array3d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, pairid = wp.tid()
   adr = wrap_site_pair_adr[pairid]
@@ -240,6 +249,9 @@ def _site_segment_vjp(
   )
   _add_pose(worldid, end1, adj.p1, wrench_out)
   _add_pose(worldid, end2, adj.p2, wrench_out)
+  pull = scale * adj_ten_length_in[worldid, tenid] * direction(end1.pos, end2.pos)
+  _add_point(worldid, site1, adj.p1 - pull, site_wrench_out)
+  _add_point(worldid, site2, adj.p2 + pull, site_wrench_out)
 
 
 @wp.kernel
@@ -268,6 +280,8 @@ def _wrapped_segment_vjp(
   adj_ten_rate_in: wp.array3d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
 ):
   worldid, elementid = wp.tid()
@@ -302,6 +316,9 @@ def _wrapped_segment_vjp(
     adj = _segment_vjp(worldid, end0, end1, adj_rate, adj_length, twist_in, wrench_out)
     _add_pose(worldid, end0, adj.p1, wrench_out)
     _add_pose(worldid, end1, adj.p2, wrench_out)
+    pull = adj_length * direction(x0, x1)
+    _add_point(worldid, site0, adj.p1 - pull, site_wrench_out)
+    _add_point(worldid, site1, adj.p2 + pull, site_wrench_out)
     return
 
   touch0 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, geom_body, t0)
@@ -333,6 +350,16 @@ def _wrapped_segment_vjp(
   at1 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, geom_body, x1)
   _add_pose(worldid, at0, -slide.x0, wrench_out)
   _add_pose(worldid, at1, -slide.x1, wrench_out)
+  pull0 = adj_length * direction(x0, t0)
+  pull1 = adj_length * direction(t1, x1)
+  _add_point(worldid, site0, adj0.p1 - pull0 + slide.x0, site_wrench_out)
+  _add_point(worldid, site1, adj1.p2 + pull1 + slide.x1, site_wrench_out)
+  force0 = adj0.p2 + pull0
+  force1 = adj1.p1 - pull1
+  torque = wp.cross(t0 - pos, force0) + wp.cross(t1 - pos, force1)
+  torque -= wp.cross(x0 - pos, slide.x0) + wp.cross(x1 - pos, slide.x1)
+  on_geom = wp.spatial_vector(torque, force0 + force1 - slide.x0 - slide.x1)
+  accumulate(geom_wrench_out, worldid, geomid, on_geom)
   accumulate(adj_geom_size_out, worldid, geomid, wp.vec3(slide.radius, 0.0, 0.0))
 
 
@@ -374,6 +401,7 @@ def vjp(work) -> None:
         work.adj_ten_length,
         work.adj_ten_rate,
         work.wrench,
+        work.site_wrench,
       ],
     )
   if m.wrap_geom_adr.size:
@@ -400,6 +428,8 @@ def vjp(work) -> None:
         work.adj_ten_length,
         work.adj_ten_rate,
         work.wrench,
+        work.geom_wrench,
+        work.site_wrench,
         work.adj["geom_size"],
       ],
     )

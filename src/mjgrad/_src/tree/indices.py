@@ -67,6 +67,7 @@ class Tree:
   """Static indices of the kinematic tree.
 
   Attributes:
+    bodies: all body ids, shape [nbody]
     body_lastdof: last dof of the body's chain, -1 for a static body, shape [nbody]
     dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
@@ -79,6 +80,7 @@ class Tree:
     block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
   """
 
+  bodies: wp.array
   body_lastdof: wp.array
   dof_before: wp.array
   dof_after: wp.array
@@ -110,7 +112,18 @@ class Tree:
     body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
     blocks = np.tril_indices((mjm.nv + 1) // 2)
     gyroscopic = _gyroscopic_trees(mjm)
+    bodies = np.arange(mjm.nbody)
     branching = branching_tendons(mjm)
-    arrays = (lastdof, before, after, gyroscopic, branching, limited, body_equality, *blocks)
+    arrays = (
+      bodies,
+      lastdof,
+      before,
+      after,
+      gyroscopic,
+      branching,
+      limited,
+      body_equality,
+      *blocks,
+    )
     types = (bool if a.dtype == bool else int for a in arrays)
     return cls(*(wp.array(a, dtype=t, device=device) for a, t in zip(arrays, types)))

@@ -22,7 +22,9 @@ Source: DESIGN section 2, "One sweep"; docs/derivation.md, "The sweep".
 import warp as wp
 
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import BIAS
+from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import NTWIST
 from mjgrad._src.tree.twists import NWRENCH
 from mjgrad._src.tree.twists import POSE
@@ -45,6 +47,53 @@ def _subtree_wrench(
   for descendant in range(bodyid + 1, bodyid + body_subtreenum[bodyid]):
     total += wrench_in[worldid, slot, descendant]
   subtree_wrench_out[worldid, slot, bodyid] = total
+
+
+@wp.func
+def carried_wrench(
+  worldid: int,
+  bodyid: int,
+  row: int,
+  twist_in: wp.array3d[wp.spatial_vector],
+  subtree_wrench_in: wp.array3d[wp.spatial_vector],
+) -> wp.spatial_vector:
+  """Wrench that a rigid motion of body `bodyid` and all beyond, after twist row `row`, works on."""
+  v_before = twist_in[worldid, V, row]
+  f_bias = subtree_wrench_in[worldid, BIAS, bodyid]
+  pose = subtree_wrench_in[worldid, POSE, bodyid]
+  pose += cross_force(v_before, cross_force(v_before, f_bias))
+  for w in range(wp.static(NTWIST)):
+    pose -= cross_force(twist_in[worldid, w, row], subtree_wrench_in[worldid, w, bodyid])
+  return pose
+
+
+@wp.func
+def subtree_product_wrench(
+  worldid: int,
+  bodyid: int,
+  body_subtreenum: wp.array[int],
+  product_wrench: wp.array2d[wp.spatial_vector],
+) -> wp.spatial_vector:
+  """F^Y of terms/gyroscopic.py, summed over the subtree of a body."""
+  f_y = wp.spatial_vector()
+  for descendant in range(bodyid, bodyid + body_subtreenum[bodyid]):
+    f_y += product_wrench[worldid, descendant]
+  return f_y
+
+
+@wp.func
+def carried_product(
+  worldid: int,
+  row: int,
+  f_y: wp.spatial_vector,
+  twist_in: wp.array3d[wp.spatial_vector],
+  product_in: wp.array2d[wp.spatial_vector],
+) -> wp.spatial_vector:
+  """What `carried_wrench` misses where velocity products are integrated implicitly."""
+  v = twist_in[worldid, V, row]
+  x = twist_in[worldid, ACC, row] + twist_in[worldid, DELTA, row]
+  pose = cross_force(v, cross_force(x, f_y)) + cross_force(x, cross_force(v, f_y))
+  return pose - cross_force(product_in[worldid, row], f_y)
 
 
 @wp.kernel
@@ -70,10 +119,7 @@ def _sweep(
   v_before = twist_in[worldid, V, before]
   f_bias = subtree_wrench_in[worldid, BIAS, bodyid]
 
-  pose = subtree_wrench_in[worldid, POSE, bodyid]
-  pose += cross_force(v_before, cross_force(v_before, f_bias))
-  for w in range(wp.static(NTWIST)):
-    pose -= cross_force(twist_in[worldid, w, before], subtree_wrench_in[worldid, w, bodyid])
+  pose = carried_wrench(worldid, bodyid, before, twist_in, subtree_wrench_in)
   adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
 
   velocity = subtree_wrench_in[worldid, V, bodyid]
