@@ -3,6 +3,7 @@
 import warp as wp
 
 from mjgrad._src.contact.geometry import GeomAdjoint
+from mjgrad._src.contact.plane_cylinder import plane_cylinder_objective
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import CAPSULE
 from mjgrad._src.contact.surface import CYLINDER
@@ -22,6 +23,7 @@ SOLID_PAIRS = frozenset(
   (int(a), int(b))
   for a, b in (
     (PLANE, ELLIPSOID),
+    (PLANE, CYLINDER),
     (PLANE, BOX),
     (PLANE, MESH),
     (SPHERE, ELLIPSOID),
@@ -57,6 +59,7 @@ def solid_geometry_vjp(
   meshid2: int,
   meshes: Meshes,
   tolerance: float,
+  index: int,
   dist: float,
   point: wp.vec3,
   frame: wp.mat33,
@@ -65,6 +68,21 @@ def solid_geometry_vjp(
   adj_frame: wp.mat33,
 ):
   """Cotangents of both geoms of a pair, ordered by type as in the contact."""
+  geom1 = GeomAdjoint()
+  geom2 = GeomAdjoint()
+  if type1 == PLANE and type2 == CYLINDER:
+    axis1 = wp.vec3(rot1[0, 2], rot1[1, 2], rot1[2, 2])
+    axis2 = wp.vec3(rot2[0, 2], rot2[1, 2], rot2[2, 2])
+    adj_pos1, adj_axis1, adj_pos2, adj_axis2, adj_size2, _i, _d, _p, _f = wp.grad(
+      plane_cylinder_objective
+    )(pos1, axis1, pos2, axis2, size2, index, adj_dist, adj_point, adj_frame)
+    geom1.force = adj_pos1
+    geom1.torque = wp.cross(axis1, adj_axis1)
+    geom2.force = adj_pos2
+    geom2.torque = wp.cross(axis2, adj_axis2)
+    geom2.size = adj_size2
+    return geom1, geom2
+
   n = frame[0]
   adj_normal, _f = wp.grad(_frame_objective)(n, adj_frame)
   arm1 = point - pos1 - 0.5 * dist * n
@@ -89,8 +107,6 @@ def solid_geometry_vjp(
     adj_point,
     adj_normal,
   )
-  geom1 = GeomAdjoint()
-  geom2 = GeomAdjoint()
   geom1.force = adj_u1
   geom1.torque = adj_o1 + wp.cross(arm1, adj_u1)
   geom1.size = wp.transpose(surface1.size) @ adj_u1

@@ -37,6 +37,7 @@ def _contact_solid_vjp(
   contact_geom_in: wp.array[wp.vec2i],
   contact_efc_address_in: wp.array2d[int],
   contact_worldid_in: wp.array[int],
+  contact_geomcollisionid_in: wp.array[int],
   # In:
   meshes: Meshes,
   # Adjoint in:
@@ -75,6 +76,7 @@ def _contact_solid_vjp(
     geom_dataid[data_row, g2],
     meshes,
     opt_ccd_tolerance[worldid % opt_ccd_tolerance.shape[0]],
+    contact_geomcollisionid_in[conid],
     contact_dist_in[conid],
     contact_pos_in[conid],
     contact_frame_in[conid],
@@ -117,6 +119,7 @@ def vjp(work) -> None:
       d.contact.geom,
       d.contact.efc_address,
       d.contact.worldid,
+      d.contact.geomcollisionid,
       work.meshes,
       work.adj_contact.dist,
       work.adj_contact.point,
