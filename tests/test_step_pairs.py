@@ -8,11 +8,21 @@ step differs from C MuJoCo's for that reason, gradients are not compared.
 import numpy as np
 import pytest
 
+from mjgrad._src.check import runner
 from tests import oracles
 from tests.contact import pairs
 from tests.contact.test_solid import PAIRS
 
 STATES = 8
+FACES = (
+  ("cylinder", "cylinder"),
+  ("cylinder", "box"),
+  ("cylinder", "frustum"),
+  ("box", "frustum"),
+  ("frustum", "frustum"),
+)
+FAST_FACES = (("box", "frustum"), ("cylinder", "box"))
+FACE_CASES = [pytest.param(p, marks=() if p in FAST_FACES else pytest.mark.slow) for p in FACES]
 FAST = (("sphere", "box"), ("sphere", "mesh"), ("ellipsoid", "box"))
 CASES = [pytest.param(p, marks=() if p in FAST else pytest.mark.slow) for p in PAIRS]
 CURVED = ("ellipsoid", "cylinder")
@@ -36,3 +46,39 @@ def test_one_step(pair):
     assert np.quantile(errors, 0.95) <= 1e-2, result.to_text()
     fixed = channel.channel in ("geom_friction", "geom_size")
     assert fixed or channel.zero < len(result.states), result.to_text()
+
+
+def in_manifolds(result, most=0.4):
+  """States with several contacts at once are right, whatever share of them is compared."""
+  for channel in result.channels:
+    assert len(channel.compared) >= (1 - most) * STATES, result.to_text()
+    errors = [channel.errors[s] for s in channel.compared]
+    assert np.median(errors) <= 1e-4 and max(errors) <= 1e-3, result.to_text()
+  assert result.channel("qpos").zero == 0
+
+
+@pytest.mark.parametrize("pair", FACE_CASES, ids="-".join)
+def test_face_on_face(pair):
+  """Faces a degree apart: up to four contacts, corners of the overlap."""
+  mjm = pairs.scene(*pair)
+  states = pairs.touching_states(mjm, STATES, pose=pairs.stacked)
+  oracle = oracles.Oracle(mjm)
+  counts = []
+  for state in states:
+    oracle.forward(state.point)
+    counts.append(oracle.mjd.ncon)
+  assert max(counts) == 4 and np.median(counts) >= 3
+  in_manifolds(
+    oracles.run_check(mjm, states=states, params=("geom_size", "geom_friction"), device="cpu")
+  )
+
+
+@pytest.mark.parametrize("pose", [pairs.stacked, pairs.touching])
+def test_boxes(monkeypatch, pose):
+  """The engine collides boxes as it collides meshes, C MuJoCo by an algorithm of their own."""
+  boxes, meshes = pairs.scene("box", "box"), pairs.scene("cuboid", "cuboid")
+  monkeypatch.setattr(runner, "Oracle", lambda _, **options: oracles.Oracle(meshes, **options))
+  states = pairs.touching_states(meshes, STATES, pose=pose)
+  in_manifolds(
+    oracles.run_check(boxes, states=states, params=("geom_friction",), device="cpu"), most=0.5
+  )

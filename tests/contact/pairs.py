@@ -1,5 +1,7 @@
 """Two geoms of every type that touch in random poses."""
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 
@@ -14,7 +16,10 @@ GEOMS = {
   "cylinder": 'type="cylinder" size="0.1 0.08"',
   "box": 'type="box" size="0.1 0.13 0.07"',
   "mesh": 'type="mesh" mesh="rock"',
+  "frustum": 'type="mesh" mesh="frustum"',
+  "cuboid": 'type="mesh" mesh="cuboid"',
 }
+"""The cuboid is the box as a mesh."""
 
 
 def scene(
@@ -40,6 +45,10 @@ def scene(
       <asset>
         <mesh name="rock" vertex="0 0 0.1  0.1 0 -0.05  -0.1 0.1 -0.05  -0.1 -0.1 -0.05
                                   0.05 0.12 0.03"/>
+        <mesh name="frustum" vertex="-.1 -.08 -.07  .11 -.09 -.07  .1 .1 -.07  -.09 .1 -.07
+                                     -.07 -.06 .07  .08 -.06 .07  .06 .07 .07  -.06 .05 .07"/>
+        <mesh name="cuboid" vertex="-.1 -.13 -.07  .1 -.13 -.07  .1 .13 -.07  -.1 .13 -.07
+                                    -.1 -.13 .07  .1 -.13 .07  .1 .13 .07  -.1 .13 .07"/>
       </asset>
       <worldbody>
         {lower}
@@ -86,12 +95,36 @@ def touching(
       return qpos.astype(np.float32).astype(np.float64)
 
 
-def touching_states(mjm: mujoco.MjModel, count: int, seed: int = 0) -> list[CheckState]:
-  """States of `touching` configurations with random velocities."""
+def stacked(mjm: mujoco.MjModel, rng: np.random.Generator, tilt: float = 0.02) -> np.ndarray:
+  """The second geom on top of the first, turned at will and tilted a little [rad]."""
+  mjd = mujoco.MjData(mjm)
+  turn, lean, quat = np.empty(4), np.empty(4), np.empty(4)
+  mujoco.mju_axisAngle2Quat(turn, np.array([0.0, 0.0, 1.0]), rng.uniform(0, 2 * np.pi))
+  axis = rng.normal(size=3)
+  mujoco.mju_axisAngle2Quat(lean, axis / np.linalg.norm(axis), tilt * rng.normal())
+  mujoco.mju_mulQuat(quat, lean, turn)
+  place = np.append(rng.uniform(-0.06, 0.06, size=2), 0.0)
+  qpos = np.concatenate([[0, 0, 0, 1, 0, 0, 0], place, quat])
+  low, high = 0.0, 0.6
+  for _ in range(30):
+    qpos[9] = 0.5 * (low + high)
+    collide(mjm, mjd, qpos)
+    deep = mjd.ncon and mjd.contact.dist.min() < -2e-3
+    low, high = (qpos[9], high) if deep else (low, qpos[9])
+  return qpos.astype(np.float32).astype(np.float64)
+
+
+def touching_states(
+  mjm: mujoco.MjModel,
+  count: int,
+  seed: int = 0,
+  pose: Callable[[mujoco.MjModel, np.random.Generator], np.ndarray] = touching,
+) -> list[CheckState]:
+  """States of touching configurations with random velocities."""
   rng = np.random.default_rng(seed)
   states = []
   for _ in range(count):
-    qpos = touching(mjm, rng)
+    qpos = pose(mjm, rng)
     point = oracles.point(mjm, qpos=qpos, qvel=0.5 * rng.normal(size=mjm.nv)).float32()
     states.append(CheckState(point, "random", ("contact",), 1, 3))
   return states

@@ -60,6 +60,7 @@ def _vjp(
     meshid[1],
     table,
     0.0,
+    False,
     0,
     dist[i],
     point[i],

@@ -85,12 +85,12 @@ def test_refused_by_name(case):
 
 def test_every_offending_element_at_once():
   """Pairs of geoms included, which are known where the engine itself accepts the model."""
-  cylinder = BODY.format(geom='type="cylinder"').replace('size="0.1"', 'size="0.1 0.1"')
+  box = BODY.format(geom='type="box"').replace('size="0.1"', 'size="0.1 0.1 0.1"')
   mjm = models.load(
     xml(
       'noslip_iterations="3"',
-      body=cylinder,
-      world='<geom name="floor" type="plane" size="1 1 1"/>',
+      body=box,
+      world='<geom name="floor" type="capsule" size="0.1 0.1"/>',
       extra=TENDON.format(' armature="0" springyield="1"'),
       actuator='<adhesion name="first" body="b" ctrlrange="0 1"/>'
       '<adhesion name="second" body="b" ctrlrange="0 1"/>',

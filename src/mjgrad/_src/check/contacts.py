@@ -13,8 +13,8 @@ a set of points c + A p, inflated by a radius, with p
 and the witness points are where |x_2 - x_1|^2 / 2 is stationary. In a tangent basis T of p, the
 first derivative of x is A T, and the second, on the circle and on the sphere, -A p.
 
-Contacts of planes, spheres, capsules, boxes and meshes alone come out exact, and manifolds of
-several contacts have the normals of faces: they are left as they are.
+Contacts of planes, spheres, capsules, boxes and meshes alone come out exact, and manifolds, whose
+contacts are corners of faces, have the normals of faces: they are left as they are.
 """
 
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ TOLERANCE = 1e-15  # of the distance
 ITERATIONS = 2000
 NEAR = 1e-6  # [m], a witness point is on the features that are as near as this
 FLAT = 1e-3  # sine of an angle below which two polygons of a mesh are one face
+CORRECTION = 1e-4  # [m and rad], what moves further was not the end of an iteration
 NEWTON = 8  # iterations, more than it takes to converge
 
 _GEOM = mujoco.mjtGeom
@@ -106,11 +107,15 @@ def _refine_contact(mjm: mujoco.MjModel, mjd: mujoco.MjData, contact, geom1: int
     second.move(step[tangent1.shape[1] :])
   apart = second.point - first.point
   length = np.copysign(np.linalg.norm(apart), normal @ apart)
+  if length == 0.0:
+    return
   normal = apart / length
-  x1 = first.point + first.radius * normal
-  x2 = second.point - second.radius * normal
+  middle = 0.5 * (first.point + second.point + (first.radius - second.radius) * normal)
+  moved = np.linalg.norm(middle - contact.pos) + np.linalg.norm(normal - contact.frame[:3])
+  if moved > CORRECTION:
+    return
   contact.dist = length - first.radius - second.radius
-  contact.pos[:] = 0.5 * (x1 + x2)
+  contact.pos[:] = middle
   contact.frame[:] = _frame(normal).reshape(-1)
 
 

@@ -3,15 +3,27 @@
 import warp as wp
 
 from mjgrad._src.contact.geometry import GeomAdjoint
+from mjgrad._src.contact.manifold import ALIGNED
+from mjgrad._src.contact.manifold import FACING
+from mjgrad._src.contact.manifold import Face
+from mjgrad._src.contact.manifold import border_near
+from mjgrad._src.contact.manifold import edge_objective
+from mjgrad._src.contact.manifold import faces_objective
+from mjgrad._src.contact.manifold import facing
 from mjgrad._src.contact.plane_cylinder import plane_cylinder_objective
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import CAPSULE
 from mjgrad._src.contact.surface import CYLINDER
 from mjgrad._src.contact.surface import ELLIPSOID
+from mjgrad._src.contact.surface import FLAT_TILT
+from mjgrad._src.contact.surface import LINE
 from mjgrad._src.contact.surface import MESH
 from mjgrad._src.contact.surface import PLANE
 from mjgrad._src.contact.surface import SPHERE
+from mjgrad._src.contact.surface import TILT
 from mjgrad._src.contact.surface import Meshes
+from mjgrad._src.contact.surface import Surface
+from mjgrad._src.contact.surface import scaled
 from mjgrad._src.contact.surface import surface_at
 from mjgrad._src.contact.surface import witness_slack
 from mjgrad._src.contact.witness import witness_objective
@@ -35,6 +47,14 @@ SOLID_PAIRS = frozenset(
     (ELLIPSOID, CYLINDER),
     (ELLIPSOID, BOX),
     (ELLIPSOID, MESH),
+    (CAPSULE, CYLINDER),
+    (CAPSULE, MESH),
+    (CYLINDER, CYLINDER),
+    (CYLINDER, BOX),
+    (CYLINDER, MESH),
+    (BOX, BOX),
+    (BOX, MESH),
+    (MESH, MESH),
   )
 )
 """Pairs of geom types, in the engine's order, of which this file knows the gradient."""
@@ -43,6 +63,32 @@ SOLID_PAIRS = frozenset(
 @wp.func
 def _frame_objective(normal: wp.vec3, adj_frame: wp.mat33) -> wp.float32:
   return wp.ddot(adj_frame, make_frame(normal))
+
+
+@wp.func
+def is_round_or_plane(type1: int, type2: int) -> bool:
+  """Whether a pair has a geom that makes no manifold of face or edge with the other."""
+  flat1 = type1 == CAPSULE or type1 == CYLINDER or type1 == BOX or type1 == MESH
+  flat2 = type2 == CAPSULE or type2 == CYLINDER or type2 == BOX or type2 == MESH
+  return not (flat1 and flat2)
+
+
+@wp.func
+def _edge_vjp(
+  dist: float,
+  m: wp.vec3,
+  edge: Surface,
+  side: wp.vec3,
+  adj_dist: float,
+  adj_point: wp.vec3,
+  adj_m: wp.vec3,
+):
+  """Cotangents of the velocities of the edge's body and of the face's body."""
+  zero = wp.vec3()
+  adj_u1, adj_o1, adj_u2, adj_o2, _r, _m, _c, _l, _p, _d, _q, _n = wp.grad(edge_objective)(
+    zero, zero, zero, zero, dist, m, edge.radius, edge.line, side, adj_dist, adj_point, adj_m
+  )
+  return adj_u1, adj_o1, adj_u2, adj_o2
 
 
 @wp.func
@@ -59,6 +105,7 @@ def solid_geometry_vjp(
   meshid2: int,
   meshes: Meshes,
   tolerance: float,
+  manifolds: bool,
   index: int,
   dist: float,
   point: wp.vec3,
@@ -85,32 +132,106 @@ def solid_geometry_vjp(
 
   n = frame[0]
   adj_normal, _f = wp.grad(_frame_objective)(n, adj_frame)
-  arm1 = point - pos1 - 0.5 * dist * n
-  arm2 = point - pos2 + 0.5 * dist * n
-  local1 = wp.transpose(rot1) @ arm1
-  local2 = wp.transpose(rot2) @ arm2
+  local1 = wp.transpose(rot1) @ (point - 0.5 * dist * n - pos1)
+  local2 = wp.transpose(rot2) @ (point + 0.5 * dist * n - pos2)
   slack1 = witness_slack(local1, pos1, tolerance)
   slack2 = witness_slack(local2, pos2, tolerance)
-  surface1 = surface_at(type1, rot1, size1, meshes, meshid1, local1, n, slack1, type2)
-  surface2 = surface_at(type2, rot2, size2, meshes, meshid2, local2, -n, slack2, type1)
+  face1 = Face()
+  face2 = Face()
+  face1.id = -1
+  face2.id = -1
+  if manifolds and not is_round_or_plane(type1, type2):
+    face1 = facing(type1, meshes, meshid1, wp.transpose(rot1) @ n)
+    face2 = facing(type2, meshes, meshid2, -wp.transpose(rot2) @ n)
+  n1 = rot1 @ face1.normal
+  n2 = rot2 @ face2.normal
+  onto1 = face1.id >= 0 and wp.dot(n1, n) > ALIGNED
+  onto2 = face2.id >= 0 and wp.dot(n2, n) < -ALIGNED
+
+  tilt1 = wp.where(onto2, FLAT_TILT, TILT)
+  tilt2 = wp.where(onto1, FLAT_TILT, TILT)
+  surface1 = surface_at(type1, rot1, size1, meshes, meshid1, local1, n, slack1, tilt1, type2)
+  surface2 = surface_at(type2, rot2, size2, meshes, meshid2, local2, -n, slack2, tilt2, type1)
+
   zero = wp.vec3()
-  adj_u1, adj_o1, adj_u2, adj_o2, _r, _f2, _s1, _s2, _d, _p, _n = wp.grad(witness_objective)(
-    zero,
-    zero,
-    zero,
-    zero,
-    dist,
-    frame,
-    surface1,
-    surface2,
-    adj_dist,
-    adj_point,
-    adj_normal,
-  )
+  arm1 = point - 0.5 * dist * n - pos1
+  arm2 = point + 0.5 * dist * n - pos2
+  size_map1 = surface1.size
+  size_map2 = surface2.size
+  if onto2 and face1.id >= 0 and wp.dot(n1, n2) < -FACING:
+    foot = point + 0.5 * dist * n2
+    corner = foot - dist / wp.dot(n1, n2) * n1
+    local1 = wp.transpose(rot1) @ (foot - pos1)
+    local2 = wp.transpose(rot2) @ (corner - pos2)
+    border1 = border_near(type1, rot1, size1, meshes, meshid1, face1, local1)
+    border2 = border_near(type2, rot2, size2, meshes, meshid2, face2, local2)
+    crossing = wp.max(border1.near, border2.near)
+    line = wp.cross(n2, border2.side)
+    plane = border1.side
+    first = False
+    if border2.next <= wp.min(border1.next, crossing):
+      line = zero
+    elif border1.next <= crossing:
+      line = n1
+      plane = n2
+      first = True
+    adj_u1, adj_o1, adj_u2, adj_o2, _r, _n1, _n2, _b, _l, _p, _d, _q, _n = wp.grad(faces_objective)(
+      zero,
+      zero,
+      zero,
+      zero,
+      dist,
+      n1,
+      n2,
+      first,
+      line,
+      plane,
+      adj_dist,
+      adj_point,
+      adj_normal,
+    )
+    arm1 = corner - pos1
+    arm2 = corner - pos2
+    size_map1 = scaled(type1, rot1, size1, local1)
+    size_map2 = scaled(type2, rot2, size2, local2)
+  elif onto2 and surface1.free == LINE:
+    foot = point - 0.5 * dist * n2
+    local2 = wp.transpose(rot2) @ (foot - pos2)
+    border2 = border_near(type2, rot2, size2, meshes, meshid2, face2, local2)
+    adj_u1, adj_o1, adj_u2, adj_o2 = _edge_vjp(
+      dist, n2, surface1, border2.side, adj_dist, adj_point, -adj_normal
+    )
+    arm1 = point + 0.5 * dist * n2 - pos1
+    arm2 = point + 0.5 * dist * n2 - pos2
+    size_map2 = scaled(type2, rot2, size2, local2)
+  elif onto1 and surface2.free == LINE:
+    foot = point - 0.5 * dist * n1
+    local1 = wp.transpose(rot1) @ (foot - pos1)
+    border1 = border_near(type1, rot1, size1, meshes, meshid1, face1, local1)
+    adj_u2, adj_o2, adj_u1, adj_o1 = _edge_vjp(
+      dist, n1, surface2, border1.side, adj_dist, adj_point, adj_normal
+    )
+    arm1 = point + 0.5 * dist * n1 - pos1
+    arm2 = point + 0.5 * dist * n1 - pos2
+    size_map1 = scaled(type1, rot1, size1, local1)
+  else:
+    adj_u1, adj_o1, adj_u2, adj_o2, _r, _f2, _s1, _s2, _d, _p, _n = wp.grad(witness_objective)(
+      zero,
+      zero,
+      zero,
+      zero,
+      dist,
+      frame,
+      surface1,
+      surface2,
+      adj_dist,
+      adj_point,
+      adj_normal,
+    )
   geom1.force = adj_u1
   geom1.torque = adj_o1 + wp.cross(arm1, adj_u1)
-  geom1.size = wp.transpose(surface1.size) @ adj_u1
+  geom1.size = wp.transpose(size_map1) @ adj_u1
   geom2.force = adj_u2
   geom2.torque = adj_o2 + wp.cross(arm2, adj_u2)
-  geom2.size = wp.transpose(surface2.size) @ adj_u2
+  geom2.size = wp.transpose(size_map2) @ adj_u2
   return geom1, geom2

@@ -44,6 +44,8 @@ FACE = wp.constant(2)
 
 TILT = wp.constant(0.02)
 """Sine of the error that the normal of an iterative collision detector may have, [rad]."""
+FLAT_TILT = wp.constant(0.1)
+"""The same on a face of the other geom, which MuJoCo takes as parallel within 0.089 rad."""
 WIDENINGS = wp.constant(4)
 """How many times the slack at a mesh is widened tenfold to agree with the normal."""
 SAME_NORMAL = wp.constant(1e-5)
@@ -84,13 +86,14 @@ class Meshes:
   polyadr: wp.array[int]
   polynormal: wp.array[wp.vec3]
   polyvertadr: wp.array[int]
+  polyvertnum: wp.array[int]
   polyvert: wp.array[int]
 
 
 def meshes(model: mjw.Model) -> Meshes:
   """The polygons of a model's meshes."""
   out = Meshes()
-  for name in ("vertadr", "vert", "polynum", "polyadr", "polynormal", "polyvertadr", "polyvert"):
+  for name in Meshes.vars:
     setattr(out, name, getattr(model, "mesh_" + name))
   return out
 
@@ -127,11 +130,11 @@ def _columns(a: wp.vec3, b: wp.vec3, c: wp.vec3) -> wp.mat33:
 
 
 @wp.func
-def _capsule(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float) -> Surface:
+def _capsule(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, tilt: float) -> Surface:
   out = Surface()
   axis = wp.vec3(0.0, 0.0, 1.0)
   along = x[2] - size[0] * m[2]
-  if wp.abs(along) < size[1] - slack and wp.abs(m[2]) < TILT:
+  if wp.abs(along) < size[1] - slack and wp.abs(m[2]) < tilt:
     out.free = LINE
     out.line = axis
     out.radius = _across(axis, m, size[0])
@@ -156,13 +159,15 @@ def _ellipsoid(size: wp.vec3, m: wp.vec3) -> Surface:
 
 
 @wp.func
-def _cylinder(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, round_other: bool) -> Surface:
+def _cylinder(
+  size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, tilt: float, round_other: bool
+) -> Surface:
   out = Surface()
   axis = wp.vec3(0.0, 0.0, 1.0)
   end = wp.sign(x[2]) * axis
   across = wp.length(wp.vec2(m[0], m[1]))
-  on_end = wp.abs(x[2]) > size[1] - slack or wp.abs(m[2]) > TILT
-  on_side = wp.length(wp.vec2(x[0], x[1])) > size[0] - slack or across > TILT
+  on_end = wp.abs(x[2]) > size[1] - slack or wp.abs(m[2]) > tilt
+  on_side = wp.length(wp.vec2(x[0], x[1])) > size[0] - slack or across > tilt
   if on_end and on_side:
     on_side = across > SAME_NORMAL or not round_other
     on_end = wp.abs(m[2]) > SAME_NORMAL or not round_other
@@ -182,12 +187,14 @@ def _cylinder(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, round_other: 
 
 
 @wp.func
-def _box(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, round_other: bool) -> Surface:
+def _box(
+  size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, tilt: float, round_other: bool
+) -> Surface:
   out = Surface()
   touched = int(0)
   open = int(0)
   for k in range(3):
-    near = wp.abs(x[k]) > size[k] - wp.min(slack, 0.5 * size[k]) or wp.abs(m[k]) > TILT
+    near = wp.abs(x[k]) > size[k] - wp.min(slack, 0.5 * size[k]) or wp.abs(m[k]) > tilt
     flat = round_other and 1.0 - wp.abs(m[k]) < 0.5 * SAME_NORMAL * SAME_NORMAL
     if flat:
       touched = -3
@@ -211,7 +218,13 @@ def _box(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, round_other: bool)
 
 @wp.func
 def _mesh_within(
-  meshes: Meshes, meshid: int, x: wp.vec3, m: wp.vec3, slack: float, round_other: bool
+  meshes: Meshes,
+  meshid: int,
+  x: wp.vec3,
+  m: wp.vec3,
+  slack: float,
+  tilt: float,
+  round_other: bool,
 ):
   """The feature of the polygons within the slack, and whether the normal agrees with it."""
   out = Surface()
@@ -239,25 +252,44 @@ def _mesh_within(
   agrees = True
   if flat or rank <= 1:
     out.free = FACE
-    agrees = flat or wp.length(wp.cross(first, m)) < TILT
+    agrees = flat or wp.length(wp.cross(first, m)) < tilt
   elif rank == 2:
     out.free = LINE
     out.line = line
-    agrees = wp.abs(wp.dot(line, m)) < TILT
+    agrees = wp.abs(wp.dot(line, m)) < tilt
   return out, rank > 0 and agrees
 
 
 @wp.func
 def _mesh(
-  meshes: Meshes, meshid: int, x: wp.vec3, m: wp.vec3, slack: float, round_other: bool
+  meshes: Meshes,
+  meshid: int,
+  x: wp.vec3,
+  m: wp.vec3,
+  slack: float,
+  tilt: float,
+  round_other: bool,
 ) -> Surface:
-  out, agrees = _mesh_within(meshes, meshid, x, m, slack, round_other)
+  out, agrees = _mesh_within(meshes, meshid, x, m, slack, tilt, round_other)
   wider = slack
   for _ in range(WIDENINGS):
     if not agrees:
       wider *= 10.0
-      out, agrees = _mesh_within(meshes, meshid, x, m, wider, round_other)
+      out, agrees = _mesh_within(meshes, meshid, x, m, wider, tilt, round_other)
   return out
+
+
+@wp.func
+def scaled(geomtype: int, rot: wp.mat33, size: wp.vec3, x: wp.vec3) -> wp.mat33:
+  """Column k is the motion with size k of a point x of a box or cylinder that scales with it."""
+  out = wp.mat33()
+  if geomtype == BOX:
+    out = wp.diag(wp.cw_div(x, size))
+  elif geomtype == CYLINDER:
+    out[0, 0] = x[0] / size[0]
+    out[1, 0] = x[1] / size[0]
+    out[2, 1] = x[2] / size[1]
+  return rot @ out
 
 
 @wp.func
@@ -276,6 +308,7 @@ def surface_at(
   local: wp.vec3,
   normal: wp.vec3,
   slack: float,
+  tilt: float,
   other: int,
 ) -> Surface:
   """The surface of a geom at a witness point.
@@ -289,6 +322,7 @@ def surface_at(
     local: the witness point in its frame [m].
     normal: outward normal in the world.
     slack: see `witness_slack` [m].
+    tilt: sine of the inclination that a direction of sliding may have against the normal.
     other: type of the geom that it touches.
   """
   m = wp.transpose(rot) @ normal
@@ -300,17 +334,17 @@ def surface_at(
     out.radius = _tangent(m, size[0])
     out.size = _columns(m, wp.vec3(), wp.vec3())
   elif geomtype == CAPSULE:
-    out = _capsule(size, local, m, slack)
+    out = _capsule(size, local, m, slack, tilt)
   elif geomtype == ELLIPSOID:
     out = _ellipsoid(size, m)
   elif geomtype == CYLINDER:
-    out = _cylinder(size, local, m, slack, round_other)
+    out = _cylinder(size, local, m, slack, tilt, round_other)
   elif geomtype == BOX and other == PLANE:
     out.size = wp.diag(wp.vec3(wp.sign(local[0]), wp.sign(local[1]), wp.sign(local[2])))
   elif geomtype == BOX:
-    out = _box(size, local, m, slack, round_other)
+    out = _box(size, local, m, slack, tilt, round_other)
   elif geomtype == MESH and other != PLANE:
-    out = _mesh(meshes, meshid, local, m, slack, round_other)
+    out = _mesh(meshes, meshid, local, m, slack, tilt, round_other)
   out.line = rot @ out.line
   out.radius = rot @ out.radius @ wp.transpose(rot)
   out.size = rot @ out.size

@@ -235,7 +235,17 @@ def unsupported_pairs(mjm: mujoco.MjModel, model: mjw.Model) -> list[str]:
         f"{name}: {first}-{second} contacts; set contype and conaffinity, or exclude the pair"
         for name in _names(mjm, _OBJECT.mjOBJ_GEOM, np.array(sorted(geoms)))
       )
+    found.extend(
+      f"{name}: a mesh without polygons of its convex hull"
+      for name in _names(mjm, _OBJECT.mjOBJ_GEOM, _without_hull(mjm, geoms))
+    )
   return found
+
+
+def _without_hull(mjm: mujoco.MjModel, geoms: set[int]) -> np.ndarray:
+  """Those of the geoms that are meshes without the polygons of a convex hull."""
+  mesh = [g for g in sorted(geoms) if mjm.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH]
+  return np.array([g for g in mesh if not mjm.mesh_polynum[mjm.geom_dataid[g]]], dtype=int)
 
 
 def raise_unsupported(found: list[str]) -> None:

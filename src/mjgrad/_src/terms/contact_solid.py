@@ -6,20 +6,25 @@ capsule; the geometry is that of contact/solid.py. Launched only where such geom
 Source: DESIGN section 2; docs/contacts.md.
 """
 
+import mujoco
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.contact.solid import solid_geometry_vjp
+from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import Meshes
 from mjgrad._src.terms.contact import add_geom_wrench
 
 wp.set_module_options({"enable_backward": False})
 
+MULTICCD = wp.constant(int(mujoco.mjtDisableBit.mjDSBL_MULTICCD))
+
 
 @wp.kernel
 def _contact_solid_vjp(
   # Model:
+  opt_disableflags: int,
   opt_ccd_tolerance: wp.array[float],
   body_rootid: wp.array[int],
   geom_type: wp.array[int],
@@ -61,6 +66,8 @@ def _contact_solid_vjp(
   worldid = contact_worldid_in[conid]
   pos1 = geom_xpos_in[worldid, g1]
   pos2 = geom_xpos_in[worldid, g2]
+  boxes = type1 == BOX and type2 == BOX
+  manifolds = boxes or (opt_disableflags & MULTICCD) == 0
   size_row = worldid % geom_size.shape[0]
   data_row = worldid % geom_dataid.shape[0]
   geom1, geom2 = solid_geometry_vjp(
@@ -76,6 +83,7 @@ def _contact_solid_vjp(
     geom_dataid[data_row, g2],
     meshes,
     opt_ccd_tolerance[worldid % opt_ccd_tolerance.shape[0]],
+    manifolds,
     contact_geomcollisionid_in[conid],
     contact_dist_in[conid],
     contact_pos_in[conid],
@@ -103,6 +111,7 @@ def vjp(work) -> None:
     _contact_solid_vjp,
     dim=d.naconmax,
     inputs=[
+      m.opt.disableflags,
       m.opt.ccd_tolerance,
       m.body_rootid,
       m.geom_type,
