@@ -63,10 +63,6 @@ CASES = {
     ),
     "pair 'p'",
   ),
-  "body_transmission": (
-    xml(actuator='<adhesion name="m" body="b" ctrlrange="0 1"/>'),
-    "actuator 'm'",
-  ),
   "so3": (xml(world=BALL_JOINT, actuator='<orientation name="m" joint="ball"/>'), "actuator 'm'"),
   "delay": (
     xml(actuator='<motor name="m" joint="j" delay="0.01" nsample="6"/>'),
@@ -92,8 +88,8 @@ def test_every_offending_element_at_once():
       body=box,
       world='<geom name="floor" type="capsule" size="0.1 0.1"/>',
       extra=TENDON.format(' armature="0" springyield="1"'),
-      actuator='<adhesion name="first" body="b" ctrlrange="0 1"/>'
-      '<adhesion name="second" body="b" ctrlrange="0 1"/>',
+      actuator='<motor name="first" joint="j" delay="0.01" nsample="6"/>'
+      '<motor name="second" joint="j" delay="0.02" nsample="6"/>',
     )
   )
   with pytest.raises(UnsupportedFeature) as caught:

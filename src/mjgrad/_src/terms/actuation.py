@@ -38,6 +38,7 @@ class Actuation:
     slope: derivative of `force` in `velocity`, where it is integrated implicitly
     slope_free: 0 where a clamp takes the slope away, else 1
     slope_product: what the actuator contributes to psi
+    ncontact: number of contacts of an adhesive body
     qfrc: summed actuator force on each dof before its limit [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is held, else 1, shape [nworld, nv]
     adj_force: cotangent of `raw_force` from the other actuators of a limited tendon
@@ -66,6 +67,7 @@ class Actuation:
   slope: wp.array
   slope_free: wp.array
   slope_product: wp.array
+  ncontact: wp.array
   qfrc: wp.array
   dof_free: wp.array
   adj_force: wp.array
@@ -103,6 +105,7 @@ class Actuation:
       slope=floats(),
       slope_free=floats(),
       slope_product=floats(),
+      ncontact=floats(),
       qfrc=floats(mjm.nv),
       dof_free=wp.ones((nworld, mjm.nv), dtype=float, device=device),
       adj_force=floats(),

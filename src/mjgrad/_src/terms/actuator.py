@@ -23,6 +23,7 @@ from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms import dcmotor
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import tendon_force_limit
+from mjgrad._src.terms import transmission_body
 from mjgrad._src.terms import transmission_crank
 from mjgrad._src.terms import transmission_joint
 from mjgrad._src.terms import transmission_site
@@ -48,6 +49,7 @@ TRANSMISSIONS = (
   transmission_tendon,
   transmission_site,
   transmission_crank,
+  transmission_body,
 )
 """Every kind of transmission that carries cotangents on."""
 
