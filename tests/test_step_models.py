@@ -84,6 +84,9 @@ MOTORS = (
   "actuator_lengthrange",
   "actuator_acc0",
   "actuator_cranklength",
+  "actuator_damping",
+  "actuator_dampingpoly",
+  "actuator_armature",
   "jnt_actfrcrange",
   "tendon_actfrcrange",
 )

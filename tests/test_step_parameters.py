@@ -32,6 +32,8 @@ ELSEWHERE = (
   "actuator_lengthrange",
   "actuator_acc0",
   "actuator_cranklength",
+  "actuator_damping",
+  "actuator_armature",
   "actuator_ctrlrange",
   "jnt_actfrcrange",
 )

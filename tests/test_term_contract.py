@@ -101,6 +101,13 @@ CASES = {
     ("actuator_gainprm", "actuator_biasprm"),
     ("qpos", "qvel", "act", "ctrl"),
   ),
+  "actuator_passive": Case(
+    chain(
+      actuator='<motor joint="hinge" gear="2" damping="0.4 0.1" armature="0.03"/>'
+      '<motor joint="last" gear="0.5" damping="0.2" armature="0.1"/>'
+    ),
+    ("actuator_damping", "actuator_dampingpoly", "actuator_armature", "actuator_gear"),
+  ),
   "contact": Case(
     models.load(models.scene("plane", "capsule", 4).replace('pos="0 0 0.069"', 'pos="0 0 0.064"')),
     ("geom_size",),

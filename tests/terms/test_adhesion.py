@@ -99,3 +99,24 @@ def test_two_actuators_and_a_held_joint():
   )
   found, _ = harness.compare(mjm, points(mjm), (*PARAMS, "jnt_actfrcrange"), channels=CHANNELS)
   harness.assert_close(found, RTOL, worst=WORST, skipped=3)
+
+
+def test_box():
+  """The corners of a solid geom on a plane, whose geometry is that of terms/contact_solid.py."""
+  mjm = models.variant(
+    f"""
+<mujoco>
+  <option timestep="0.004"/>
+  <worldbody>
+    <geom type="plane" size="3 3 0.1" zaxis="0.1 0.05 1" {SOFT}/>
+    <body name="box" pos="0 0 0.068" euler="3 -5 20">
+      <freejoint/>
+      <geom type="box" size="0.1 0.15 0.07" mass="0.6" gap="0.05" {SOFT}/>
+    </body>
+  </worldbody>
+  <actuator><adhesion body="box" gain="6" ctrlrange="0 1"/></actuator>
+</mujoco>
+"""
+  )
+  found, _ = harness.compare(mjm, points(mjm), ("actuator_gainprm",), channels=CHANNELS)
+  harness.assert_close(found, RTOL, worst=WORST, skipped=3)

@@ -26,6 +26,7 @@ from mjgrad._src.adjoint import tape
 from mjgrad._src.engine import adapter
 from mjgrad._src.integrators import semi_implicit
 from mjgrad._src.terms import actuator
+from mjgrad._src.terms import actuator_passive
 from mjgrad._src.terms import actuator_state
 from mjgrad._src.terms import applied
 from mjgrad._src.terms import body_equality
@@ -74,6 +75,7 @@ TERMS = (
   tendon_rows,
   tendon_armature,
   tendon_branches,
+  actuator_passive,
   tendon_path,
 )
 """Every local term of the residual.

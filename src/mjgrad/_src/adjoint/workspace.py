@@ -82,6 +82,7 @@ class Workspace:
       bool(mjm.tendon_armature.any())
       or bool(mjm.actuator_armature[mjm.actuator_trntype == _TENDON_TRANSMISSION].any())
       or "tendon_armature" in requested
+      or "actuator_armature" in requested
     )
     self.implicit_tendon_damping = implicit and self.damper_enabled and mjm.ntendon > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
@@ -122,7 +123,7 @@ class Workspace:
     self.ten_acc = floats(nworld, model.ntendon)
     self.adj_ten_length = floats(nworld, model.ntendon)
     self.adj_ten_rate = floats(nworld, model.ntendon, NRATE)
-    self.actuation = Actuation.empty(mjm, nworld, self.implicit_actuation, device)
+    self.actuation = Actuation.empty(mjm, nworld, requested, self.implicit_actuation, device)
 
     def frame_wrench(count: int, *names: str) -> wp.array:
       rows = nworld if any(name in requested for name in names) else 0
@@ -156,7 +157,7 @@ class Workspace:
     self.branching_tendons = [int(t) for t in branching]
     self.branch_weight = floats(nworld, model.ntendon)
     self.branch = force_limit.gated_workspace(self) if self.branching_tendons else None
-    self.actuation.add_gated(self, mjm)
+    self.actuation.complete(self, mjm)
 
   def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:
     """Where the cotangents of these two parameters, and of the time step, are added."""

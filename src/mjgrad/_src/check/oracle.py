@@ -61,7 +61,13 @@ NONNEGATIVE_FIELDS = tuple(name for name, info in PARAMETERS.items() if info.low
 # For bodies whose block of the inertia matrix is diagonal ("simple" bodies, a free ball for one),
 # MuJoCo reads it from `dof_M0`, which the compiler derives from these; it has to follow them. So
 # has `body_subtreemass`, which the rule of the implicit integrators for free bodies reads.
-INERTIA_FIELDS = ("body_mass", "body_inertia", "dof_armature")
+INERTIA_FIELDS = (
+  "body_mass",
+  "body_inertia",
+  "dof_armature",
+  "actuator_armature",
+  "actuator_gear",
+)
 
 
 @dataclass(frozen=True)

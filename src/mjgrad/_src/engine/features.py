@@ -187,6 +187,8 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   if is_implicit(mjm):
     lone = lone_free_trees(mjm)[mjm.dof_treeid]
     damped = (mjm.dof_damping != 0) | mjm.dof_dampingpoly.any(axis=1)
+    if mjm.actuator_damping.any() or mjm.actuator_dampingpoly.any():
+      damped |= mjm.jnt_actuatorid[mjm.dof_jntid] != -1
     if (damped & ~lone).any() and opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_ACTUATION):
       found.append("option disable actuation: the implicit integrators drop damping; use Euler")
     damped = _tendon_has(mjm, ("damping", "dampingpoly"))
@@ -276,10 +278,18 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   reason = 'the engine keeps the inertia of this body diagonal; give it simple="false"'
   for name in ("body_ipos", "body_iquat", "jnt_pos", "jnt_axis"):
     add(name, _OBJECT.mjOBJ_BODY, simple, reason)
+  target = np.where(_on_tendon(mjm), mjm.actuator_trnid[:, 0], -1)
+  unarmed = np.append(branching | _wrapping_tendons(mjm), False)[target]
+  reason = "no armature for a spatial tendon that wraps or lies between branches of the tree"
+  add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, unarmed, reason)
   if is_implicit(mjm):
     for reason, mask in tendon_rules(mjm).items():
+      undamped = np.append(mask, False)[target]
       for name in ("tendon_damping", "tendon_dampingpoly"):
         add(name, tendon, mask, f"no damping {reason} under an implicit integrator; use Euler")
+      for name in ("actuator_damping", "actuator_dampingpoly"):
+        reason_here = f"no damping {reason} under an implicit integrator; use Euler"
+        add(name, _OBJECT.mjOBJ_ACTUATOR, undamped, reason_here)
     affine = {
       "actuator_gainprm": mjm.actuator_gaintype == int(GAIN_AFFINE),
       "actuator_biasprm": mjm.actuator_biastype == int(BIAS_AFFINE),

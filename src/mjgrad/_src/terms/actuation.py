@@ -1,15 +1,26 @@
 """Actuator quantities at the linearization point, and their cotangents."""
 
 import dataclasses
+from collections.abc import Container
 from typing import Any
 
 import mujoco
 import numpy as np
 import warp as wp
 
+from mjgrad._src.contact.cotangents import ContactCotangents
+from mjgrad._src.terms import actuator_passive
 from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import transmission_body
 from mjgrad._src.terms import transmission_joint
 from mjgrad._src.terms.tendon_rates import NRATE
+
+
+def _lends(mjm: mujoco.MjModel, requested: Container[str]) -> bool:
+  """Whether a requested parameter scales the damping or armature that actuators lend."""
+  values = [getattr(mjm, name) for name in actuator_passive.PARAMETERS]
+  scaled = "actuator_gear" in requested and any(value.any() for value in values)
+  return scaled or any(name in requested for name in actuator_passive.PARAMETERS)
 
 
 @dataclasses.dataclass
@@ -20,6 +31,7 @@ class Actuation:
     kinds: types of the transmissions in the model
     joint_limited: whether a joint limits its total actuator force
     tendon_limited: whether a tendon limits its total actuator force
+    lends: whether the damping and the armature of actuators have gradients to compute
     nrate: number of directions whose rates matter, all five only for implicit integration
     gated: workspace for lam without the held dofs, see `terms/force_limit.py`, None for none
     compensated: likewise for the gravity compensation of joints with `jnt_actgravcomp`
@@ -39,6 +51,7 @@ class Actuation:
     slope_free: 0 where a clamp takes the slope away, else 1
     slope_product: what the actuator contributes to psi
     ncontact: number of contacts of an adhesive body
+    adj_contact: cotangents of adhesive contacts of solid geoms
     qfrc: summed actuator force on each dof before its limit [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is held, else 1, shape [nworld, nv]
     adj_force: cotangent of `raw_force` from the other actuators of a limited tendon
@@ -50,6 +63,7 @@ class Actuation:
   kinds: frozenset[int]
   joint_limited: bool
   tendon_limited: bool
+  lends: bool
   nrate: int
   gated: Any
   compensated: Any
@@ -68,6 +82,7 @@ class Actuation:
   slope_free: wp.array
   slope_product: wp.array
   ncontact: wp.array
+  adj_contact: ContactCotangents
   qfrc: wp.array
   dof_free: wp.array
   adj_force: wp.array
@@ -77,7 +92,12 @@ class Actuation:
 
   @classmethod
   def empty(
-    cls, mjm: mujoco.MjModel, nworld: int, implicit: bool, device: wp.Device
+    cls,
+    mjm: mujoco.MjModel,
+    nworld: int,
+    requested: Container[str],
+    implicit: bool,
+    device: wp.Device,
   ) -> "Actuation":
     nactuator = mjm.actuator_trntype.shape[0]
 
@@ -88,6 +108,7 @@ class Actuation:
       kinds=frozenset(np.unique(mjm.actuator_trntype).tolist()),
       joint_limited=nactuator > 0 and bool(mjm.jnt_actfrclimited.any()),
       tendon_limited=nactuator > 0 and bool(mjm.tendon_actfrclimited.any()),
+      lends=nactuator > 0 and _lends(mjm, requested),
       nrate=NRATE if implicit else 2,
       gated=None,
       compensated=None,
@@ -106,6 +127,7 @@ class Actuation:
       slope_free=floats(),
       slope_product=floats(),
       ncontact=floats(),
+      adj_contact=ContactCotangents.empty(0),
       qfrc=floats(mjm.nv),
       dof_free=wp.ones((nworld, mjm.nv), dtype=float, device=device),
       adj_force=floats(),
@@ -114,13 +136,15 @@ class Actuation:
       adj_period=floats(),
     )
 
-  def add_gated(self, work, mjm: mujoco.MjModel) -> None:
-    """Adds the workspaces for lam without the held dofs, where something needs them."""
+  def complete(self, work, mjm: mujoco.MjModel) -> None:
+    """Adds what the rest of the workspace decides: the gated workspaces, room for contacts."""
     actgravcomp = mjm.jnt_actgravcomp.astype(bool)
     held = (
       actgravcomp & mjm.jnt_actfrclimited.astype(bool) if work.actuation_enabled else actgravcomp
     )
     if work.gravcomp_enabled and held.any():
       self.compensated = force_limit.gated_workspace(work)
+    if self.kinds & transmission_body.KINDS and work.solid_contacts:
+      self.adj_contact = ContactCotangents.empty(work.data.naconmax)
     if self.joint_limited and self.kinds - transmission_joint.KINDS:
       self.gated = force_limit.gated_workspace(work)

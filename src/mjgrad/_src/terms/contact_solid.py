@@ -10,6 +10,7 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.contact.cotangents import ContactCotangents
 from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.contact.solid import solid_geometry_vjp
 from mjgrad._src.contact.surface import BOX
@@ -44,6 +45,7 @@ def _contact_solid_vjp(
   contact_worldid_in: wp.array[int],
   contact_geomcollisionid_in: wp.array[int],
   # In:
+  in_gap: bool,
   meshes: Meshes,
   # Adjoint in:
   adj_dist_in: wp.array[float],
@@ -55,7 +57,7 @@ def _contact_solid_vjp(
   adj_geom_size_out: wp.array2d[wp.vec3],
 ):
   conid = wp.tid()
-  if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
+  if conid >= nacon_in[0] or (contact_efc_address_in[conid, 0] < 0 and not in_gap):
     return
   g1 = contact_geom_in[conid][0]
   g2 = contact_geom_in[conid][1]
@@ -104,6 +106,11 @@ def _contact_solid_vjp(
 
 def vjp(work) -> None:
   """Adds the wrenches of the geometry of solid contacts, and the gradients of their sizes."""
+  pull_back(work, work.adj_contact, in_gap=False)
+
+
+def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
+  """Carries cotangents of solid contacts, also of those without rows if `in_gap`, to the bodies."""
   m, d = work.model, work.data
   if not work.solid_contacts:
     return
@@ -129,10 +136,11 @@ def vjp(work) -> None:
       d.contact.efc_address,
       d.contact.worldid,
       d.contact.geomcollisionid,
+      in_gap,
       work.meshes,
-      work.adj_contact.dist,
-      work.adj_contact.point,
-      work.adj_contact.frame,
+      adj.dist,
+      adj.point,
+      adj.frame,
       work.wrench,
       work.geom_wrench,
       work.adj["geom_size"],

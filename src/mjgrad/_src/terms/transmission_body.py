@@ -9,8 +9,8 @@ so that each contact receives, with k^w = -c^w / N and o^w the relative angular 
 
     F_2^w = -F_1^w = k^w n at p,    adj_n = sum_w k^w u^w,    adj_p = sum_w k^w n x o^w
 
-and contact/geometry.py carries (adj_p, adj_n) to the poses and sizes of both geoms. The gear does
-not count. Held fixed: which contacts there are.
+and contact/geometry.py or, for solid geoms, terms/contact_solid.py carries (adj_p, adj_n) to the
+poses and sizes of both geoms. The gear does not count. Held fixed: which contacts there are.
 
 Source: MuJoCo documentation, XML reference, "actuator/adhesion".
 """
@@ -20,8 +20,10 @@ import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.contact.geometry import contact_geometry_vjp
+from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.terms import contact_solid
 from mjgrad._src.tree.attach import add_pose
 from mjgrad._src.tree.attach import add_wrench
 
@@ -69,7 +71,6 @@ def _body_vjp(
   geom_xpos_in: wp.array2d[wp.vec3],
   geom_xmat_in: wp.array2d[wp.mat33],
   subtree_com_in: wp.array2d[wp.vec3],
-  contact_dist_in: wp.array[float],
   contact_pos_in: wp.array[wp.vec3],
   contact_frame_in: wp.array[wp.mat33],
   contact_geom_in: wp.array[wp.vec2i],
@@ -85,6 +86,9 @@ def _body_vjp(
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
+  # Out:
+  adj_point_out: wp.array[wp.vec3],
+  adj_frame_out: wp.array[wp.mat33],
 ):
   conid = wp.tid()
   if conid >= nacon_in[0]:
@@ -122,6 +126,11 @@ def _body_vjp(
   if not touched:
     return
 
+  adj_frame = wp.matrix_from_rows(adj_normal, wp.vec3(0.0), wp.vec3(0.0))
+  if not is_round_pair(geom_type[g1], geom_type[g2]):
+    adj_point_out[conid] = adj_point
+    adj_frame_out[conid] = adj_frame
+    return
   pos1 = geom_xpos_in[worldid, g1]
   pos2 = geom_xpos_in[worldid, g2]
   row = worldid % geom_size.shape[0]
@@ -135,11 +144,9 @@ def _body_vjp(
     geom_xmat_in[worldid, g2],
     geom_size[row, g2],
     contact_geomcollisionid_in[conid],
-    contact_dist_in[conid],
-    point,
     0.0,
     adj_point,
-    wp.matrix_from_rows(adj_normal, wp.vec3(0.0), wp.vec3(0.0)),
+    adj_frame,
   )
   add_pose(worldid, body1, geom1.force, geom1.torque, pos1 - origin1, wrench_out)
   add_pose(worldid, body2, geom2.force, geom2.torque, pos2 - origin2, wrench_out)
@@ -153,6 +160,7 @@ def vjp(work) -> None:
   if not work.contact_enabled:
     return
   act.ncontact.zero_()
+  act.adj_contact.zero_()
   wp.launch(
     _count,
     dim=d.naconmax,
@@ -180,7 +188,6 @@ def vjp(work) -> None:
       d.geom_xpos,
       d.geom_xmat,
       d.subtree_com,
-      d.contact.dist,
       d.contact.pos,
       d.contact.frame,
       d.contact.geom,
@@ -194,4 +201,6 @@ def vjp(work) -> None:
       work.wrench,
       work.adj["geom_size"],
     ],
+    outputs=[act.adj_contact.point, act.adj_contact.frame],
   )
+  contact_solid.pull_back(work, act.adj_contact, in_gap=True)
