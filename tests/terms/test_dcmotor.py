@@ -151,3 +151,11 @@ def test_actuation_switched_off():
   mjm.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION
   found, _ = harness.compare(mjm, points(mjm, 2), PARAMS, channels=CHANNELS)
   harness.assert_close(found, RTOL, zero=("act", "ctrl", *PARAMS))
+
+
+def test_without_any_control():
+  """A passive motor brakes; the model has no controls at all."""
+  mjm = chain(actuator=f'<dcmotor joint="hinge" {CONSTANTS} input="none" {MOTORS["friction"]}/>')
+  assert mjm.nu == 0
+  found, _ = harness.compare(mjm, points(mjm), PARAMS, channels=("qpos", "qvel", "act"))
+  harness.assert_close(found, RTOL, skipped=1)

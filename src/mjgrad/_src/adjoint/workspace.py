@@ -68,7 +68,7 @@ class Workspace:
     self.spring_enabled = enabled("SPRING")
     self.damper_enabled = enabled("DAMPER")
     self.clamp_ctrl = enabled("CLAMPCTRL")
-    self.actuation_enabled = mjm.nu > 0 and enabled("ACTUATION")
+    self.actuation_enabled = mjm.nactuator > 0 and enabled("ACTUATION")
     self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
     self.limit_enabled = constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
     passive = self.spring_enabled or self.damper_enabled

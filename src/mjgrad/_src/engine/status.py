@@ -130,7 +130,9 @@ class Status:
   def _raise_non_finite(self, word: np.ndarray) -> None:
     if word[CTRL]:
       worldid, i = divmod(int(word[CTRL]) - 1, self._mjm.nu)
-      name = self._mjm.actuator(i).name or f"actuator {i}"
+      first = self._mjm.actuator_ctrladr
+      owner = np.flatnonzero((first <= i) & (i < first + self._mjm.actuator_ctrlnum))[0]
+      name = self._mjm.actuator(owner).name or f"actuator {owner}"
       raise NonFiniteState(
         f"world {worldid}: ctrl[{i}] ({name}) is not finite; check the controller."
       )
