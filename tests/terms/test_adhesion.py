@@ -11,7 +11,7 @@ RTOL = 2e-4
 WORST = 5e-3
 
 CHANNELS = ("qpos", "qvel", "ctrl")
-PARAMS = ("actuator_gainprm", "geom_size")
+PARAMS = ("actuator_gainprm", "geom_size", "geom_pos")
 SOFT = 'solref="0.03 1" solimp="0.8 0.9 0.02"'
 
 

@@ -151,3 +151,17 @@ def test_beside_a_joint_force_range(integrator):
   found, _ = harness.compare(mjm, points(mjm), params, channels=CHANNELS)
   harness.assert_close(found, 2e-4)
   assert (found["jnt_actfrcrange"].value != 0).any()
+
+
+@pytest.mark.parametrize(
+  "actuator",
+  [
+    f'<general site="tip" {SIX} {AFFINE}/>',
+    f'<general site="c" refsite="a" {SIX} {AFFINE}/>',
+    f'<general cranksite="tip" slidersite="a" cranklength="1.2" {AFFINE}/>',
+  ],
+)
+def test_frames_of_the_sites(actuator):
+  mjm = tendons("", actuator=actuator)
+  found, _ = harness.compare(mjm, points(mjm), ("site_pos", "site_quat"), channels=())
+  harness.assert_close(found, 2e-4)

@@ -24,7 +24,7 @@ from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms import contact_solid
-from mjgrad._src.tree.attach import add_pose
+from mjgrad._src.terms.contact import add_geom_wrench
 from mjgrad._src.tree.attach import add_wrench
 
 wp.set_module_options({"enable_backward": False})
@@ -85,6 +85,7 @@ def _body_vjp(
   adj_rate_in: wp.array3d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
   # Out:
   adj_point_out: wp.array[wp.vec3],
@@ -148,8 +149,8 @@ def _body_vjp(
     adj_point,
     adj_frame,
   )
-  add_pose(worldid, body1, geom1.force, geom1.torque, pos1 - origin1, wrench_out)
-  add_pose(worldid, body2, geom2.force, geom2.torque, pos2 - origin2, wrench_out)
+  add_geom_wrench(worldid, body1, g1, pos1 - origin1, geom1, wrench_out, geom_wrench_out)
+  add_geom_wrench(worldid, body2, g2, pos2 - origin2, geom2, wrench_out, geom_wrench_out)
   accumulate(adj_geom_size_out, worldid, g1, geom1.size)
   accumulate(adj_geom_size_out, worldid, g2, geom2.size)
 
@@ -199,6 +200,7 @@ def vjp(work) -> None:
       work.twist,
       act.adj_rate,
       work.wrench,
+      work.geom_wrench,
       work.adj["geom_size"],
     ],
     outputs=[act.adj_contact.point, act.adj_contact.frame],
