@@ -5,6 +5,8 @@ percentile. The contacts of curved geoms come out of an iteration in float32; wh
 step differs from C MuJoCo's for that reason, gradients are not compared.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,15 @@ def test_boxes(monkeypatch, pose):
   in_manifolds(
     oracles.run_check(boxes, states=states, params=("geom_friction",), device="cpu"), most=0.5
   )
+
+
+def test_far_from_the_origin():
+  """Ten metres away positions are rounded to 1e-6, and features are still told apart."""
+  mjm = pairs.scene("box", "mesh")
+  states = []
+  for state in pairs.touching_states(mjm, STATES):
+    qpos = state.point.qpos.copy()
+    qpos[:3] += 10.0
+    qpos[7:10] += 10.0
+    states.append(dataclasses.replace(state, point=dataclasses.replace(state.point, qpos=qpos)))
+  in_manifolds(oracles.run_check(mjm, states=states, params=("geom_size",), device="cpu"))
