@@ -110,3 +110,24 @@ def test_values_of_one_call_do_not_leak_into_the_next(sim):
   loss(sim, again).backward()
   for name in NAMES:
     torch.testing.assert_close(params[name].grad, again[name].grad)
+
+
+def test_static_geoms_are_put_back():
+  """The engine places them once; a call that moves them leaves nothing behind for the next."""
+  mjm = models.load(models.BALL_ON_PLANE)
+  sim = mjgrad.Simulator(mjm, 2, "cpu")
+  state = mgt.initial_state(sim)
+  plain = mgt.step(sim, state, nstep=4)
+  moved = torch.tensor(host_value(mjm, "geom_pos"), dtype=torch.float32).repeat(2, 1, 1)
+  moved[1, mjm.geom("floor").id, 2] = -0.05  # out of reach
+  moved.requires_grad_()
+  apart = mgt.step(sim, state, nstep=4, params={"geom_pos": moved})
+  torch.testing.assert_close(apart.qvel[0], plain.qvel[0], rtol=1e-6, atol=0)
+  torch.testing.assert_close(
+    apart.qvel[1], torch.tensor([-4 * 9.81 * mjm.opt.timestep], dtype=torch.float32)
+  )
+  again = mgt.step(sim, state, nstep=4)
+  torch.testing.assert_close(again.qvel, plain.qvel, rtol=0, atol=0)
+  apart.qvel.sum().backward()
+  height = moved.grad[:, mjm.geom("floor").id, 2]
+  assert height[0] > 1.0 and height[1] == 0.0
