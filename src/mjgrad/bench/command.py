@@ -10,7 +10,7 @@ from pathlib import Path
 
 import warp as wp
 
-from mjgrad.bench.cases import CASES
+from mjgrad.bench.cases import DEFAULT
 from mjgrad.bench.cases import load
 from mjgrad.bench.measure import Measurement
 from mjgrad.bench.measure import measure
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     Exit code 0.
   """
   parser = argparse.ArgumentParser(prog="mjgrad bench", description=__doc__)
-  parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE")
+  parser.add_argument("--cases", nargs="+", default=DEFAULT, metavar="CASE")
   parser.add_argument("--worlds", nargs="+", type=int, default=[1, 64], metavar="N")
   parser.add_argument("--device", help="Warp device, for example cuda:0; the default is the GPU")
   parser.add_argument("--repeat", type=int, default=20, help="timed batches of 16 steps")

@@ -38,6 +38,9 @@ def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> n
       low, high = mjm.actuator_ctrlrange[i]
       zones.append(_zone(ctrl[i], low, high, f"control clamp of actuator {i}", nearest))
       ctrl[i] = np.clip(ctrl[i], low, high)
+  for i in np.flatnonzero(_slope_of_control(mjm)):
+    if mjd.ctrl[mjm.actuator_ctrladr[i]] != ctrl[mjm.actuator_ctrladr[i]]:
+      nearest.see(0.0, f"slope of actuator {i}, for which the engine does not clamp the control")
   for i in np.flatnonzero(mjm.actuator_actlimited & (mjm.actuator_actnum > 0)).tolist():
     low, high = mjm.actuator_actrange[i]
     for value in next_activation(mjm, mjd, i, clamp=False):
@@ -66,6 +69,18 @@ def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> n
     low, high = mjm.jnt_actfrcrange[j]
     zones.append(int(force >= high) - int(force <= low))
   return np.array(zones, dtype=np.int8)
+
+
+def _slope_of_control(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators whose control enters the matrix of an implicit integrator, shape [nactuator].
+
+  There mujoco-warp 4.0.0 takes the control before its clamp, C MuJoCo after it.
+  """
+  explicit = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4)
+  gain = (mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_AFFINE) & (mjm.actuator_gainprm[:, 2] != 0)
+  gain |= mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE
+  stateless = mjm.actuator_dyntype == mujoco.mjtDyn.mjDYN_NONE
+  return gain & stateless & (mjm.actuator_ctrladr >= 0) & (mjm.opt.integrator not in explicit)
 
 
 def next_activation(

@@ -21,6 +21,9 @@ in models with activations, on these alone; the worst of the errors counts. Draw
 because the gradient in a single number, such as one friction coefficient, may vanish by chance
 along one cotangent, which says nothing about the engine.
 
+The gradient in the time step is the acceleration itself, which float32 knows relative to the terms
+that cancel in it; there |g*| counts as at least CANCELLING |adj| (|qacc*| + |qacc_smooth*|).
+
 Entries of a parameter that sit on a kink (two geoms that share the larger friction, say) are left
 out of both gradients, and so are entries that the oracle was not asked for.
 
@@ -50,6 +53,7 @@ ROUNDING = 4e-6  # of a float32 state, relative
 ZERO_RTOL = 1e-4
 VANISHING = 1e-7
 CANCELLED = 1e-6
+CANCELLING = 1e-2  # an error of 1e-2 of it is a tenth of FORWARD_RTOL
 KINDS = 3  # without activations; with them there is one more
 DRAWS = 3
 
@@ -169,7 +173,12 @@ def compare_channel(
     ZERO_RTOL * np.median(sizes[kind][~vanishing[kind]]) if not vanishing[kind].all() else 0.0
     for kind in range(len(sizes))
   ]
-  relative = difference / np.maximum(sizes, np.maximum(np.array(floors)[:, None], mujoco.mjMINVAL))
+  least = np.maximum(np.array(floors)[:, None], mujoco.mjMINVAL)
+  if channel == "opt.timestep":
+    norm = np.linalg.norm
+    acceleration = [norm(here.base.qacc) + norm(here.base.qacc_smooth) for here in local]
+    least = np.maximum(least, CANCELLING * _stacked_norm(cotangents.qvel) * np.array(acceleration))
+  relative = difference / np.maximum(sizes, least)
   errors = np.where(vanishing, absolute, relative).max(axis=0)
   errors = np.where(np.isfinite(errors), errors, np.inf)
 
