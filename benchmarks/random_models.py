@@ -19,6 +19,7 @@ import warp as wp
 
 from mjgrad._src.check.runner import run_check
 from mjgrad._src.errors import InvalidInput
+from mjgrad._src.errors import NonFiniteState
 from mjgrad._src.errors import UnsupportedFeature
 from tests.random_mechanisms import random_mechanism
 
@@ -28,7 +29,7 @@ ENTRIES = 12
 
 PASS, REFUSED, WRONG = "pass", "refused", "WRONG"
 SWITCHING, DIFFERS, UNSTABLE = "switching point", "engine differs", "unstable"
-INVALID = "not a model"
+INVALID, NOT_FINITE = "not a model", "engine not finite"
 
 
 def check(seed: int) -> dict:
@@ -42,6 +43,8 @@ def check(seed: int) -> dict:
   except UnsupportedFeature as error:
     lines = [line.strip() for line in str(error).splitlines()[1:]]
     return {"verdict": REFUSED, "because": sorted({line.split(": ", 1)[-1] for line in lines})}
+  except NonFiniteState as error:
+    return {"verdict": NOT_FINITE, "because": [str(error)]}
   except InvalidInput as error:  # MuJoCo itself does not stay finite
     return {"verdict": UNSTABLE, "because": [str(error)]}
   wrong = {

@@ -81,7 +81,7 @@ class Workspace:
     self.tendon_armature_enabled = mjm.ntendon > 0 and (
       bool(mjm.tendon_armature.any())
       or bool(mjm.actuator_armature[mjm.actuator_trntype == _TENDON_TRANSMISSION].any())
-      or "tendon_armature" in requested
+      or not {"tendon_armature", "actuator_armature"}.isdisjoint(requested)
       or "actuator_armature" in requested
     )
     self.implicit_tendon_damping = implicit and self.damper_enabled and mjm.ntendon > 0

@@ -32,6 +32,7 @@ from mjgrad._src.check.active_set import ActiveSet
 from mjgrad._src.check.active_set import active_set
 from mjgrad._src.check.active_set import union
 from mjgrad._src.check.stages import Evaluate
+from mjgrad._src.engine import lenders
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import UNIT
 from mjgrad._src.errors import InvalidInput
@@ -161,7 +162,10 @@ class Oracle:
     for sameframe in (self.mjm.body_sameframe, self.mjm.geom_sameframe, self.mjm.site_sameframe):
       sameframe[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
     self.mjd = mujoco.MjData(self.mjm)
-    self._scratch = copy.deepcopy(mjm) if np.any(mjm.dof_simplenum) else None
+    trntype, target = self.mjm.actuator_trntype, self.mjm.actuator_trnid[:, 0]
+    ids = lenders.all_lenders(trntype, target, self.mjm.njnt, self.mjm.ntendon)
+    self.mjm.jnt_actuatorid[:], self.mjm.tendon_actuatorid[:] = ids
+    self._scratch = copy.deepcopy(self.mjm) if np.any(mjm.dof_simplenum) else None
     self._mj_step: Evaluate = stages.step
     self._mj_forward: Evaluate = mujoco.mj_forward
     curved = contacts.has_curved(self.mjm)

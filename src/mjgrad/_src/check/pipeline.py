@@ -3,7 +3,8 @@
 For a plane and a capsule within 30 degrees of the plane's normal, mujoco-warp 4.0.0 takes a fixed
 direction as first tangent where C MuJoCo takes the projected capsule axis (`plane_capsule` in its
 `collision_primitive_core.py`). A pyramidal cone depends on the tangents, so the two simulate
-different contacts there. C MuJoCo with the engine's tangents is the oracle for these states:
+different contacts there. The direction does not turn with the plane either, so that a plane that
+tilts leaves it by an angle. C MuJoCo with the engine's tangents is the oracle for these states:
 positions are computed, tangents exchanged, and the constraint rows built again from them. So it is
 with contacts of curved geoms, which are refined first (`contacts.py`).
 """
@@ -44,21 +45,28 @@ def step(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) ->
     mujoco.mj_implicit(mjm, mjd)
 
 
-def _set_engine_frames(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> bool:
-  """Exchanges the tangents of nearly normal plane-capsule contacts; whether there were any."""
+def nearly_normal(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> list[int]:
+  """Contacts whose tangents differ in the engine."""
   contact = mjd.contact
-  changed = False
+  found = []
   for i in range(mjd.ncon):
     plane, capsule = contact.geom[i]
     kinds = (mjm.geom_type[plane], mjm.geom_type[capsule])
     if kinds != (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE):
       continue
-    normal = contact.frame[i, :3].copy()
+    normal = contact.frame[i, :3]
     axis = mjd.geom_xmat[capsule].reshape(3, 3)[:, 2]
-    if np.linalg.norm(axis - normal * (normal @ axis)) >= NEARLY_NORMAL:
-      continue
+    if np.linalg.norm(axis - normal * (normal @ axis)) < NEARLY_NORMAL:
+      found.append(i)
+  return found
+
+
+def _set_engine_frames(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> bool:
+  """Exchanges the tangents of nearly normal plane-capsule contacts; whether there were any."""
+  exchanged = nearly_normal(mjm, mjd)
+  for i in exchanged:
+    normal = mjd.contact.frame[i, :3].copy()
     tangent = np.array([0.0, 1.0, 0.0] if -0.5 < normal[1] < 0.5 else [0.0, 0.0, 1.0])
     frame = np.concatenate((normal, tangent, np.cross(normal, tangent)))
     mjd.contact[i].frame[:] = frame
-    changed = True
-  return changed
+  return bool(exchanged)

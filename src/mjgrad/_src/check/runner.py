@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import mujoco
 import numpy as np
 
+from mjgrad._src.check import pipeline
 from mjgrad._src.check.compare import Cotangents
 from mjgrad._src.check.compare import compare_channel
 from mjgrad._src.check.compare import forward_error
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Two oracles whose steps are closer than this, in units of the forward tolerance, are the same.
 DISTINCT = 1e-3
+# Channels that may tilt a plane.
+TILTS = frozenset(("body_quat", "geom_quat", "mocap_quat"))
 
 PARAMETERS = tuple(parameters.PARAMETERS)
 
@@ -136,17 +139,20 @@ def _reframe(
 
   Their linearisation in `local` is replaced by the one on these frames, see `pipeline.py`. A state
   may be among them although its forward error is below 1: a small difference of two accelerations
-  may come with a large one of their derivatives.
+  may come with a large one of their derivatives, and a plane that tilts takes other tangents.
   """
   oracle = Oracle(mjm, engine_frames=True)
+  tilting = not TILTS.isdisjoint(channels)
   out = []
   for s, here in enumerate(local):
     framed = linearise(oracle, states[s].point, ())
     base = framed.base
-    if forward_error(mjm, here, base.qpos, base.qvel, base.qacc, base.act) < DISTINCT:
+    tilted = tilting and pipeline.nearly_normal(mjm, oracle.mjd)
+    distance = forward_error(mjm, here, base.qpos, base.qvel, base.qacc, base.act)
+    if distance < DISTINCT and not tilted:
       continue
     error = forward_error(mjm, framed, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
-    if error <= 1.0 and error < errors[s]:
+    if error <= 1.0 and (tilted or error < errors[s]):
       local[s] = linearise(oracle, states[s].point, channels, entries)
       out.append(s)
   return tuple(out)

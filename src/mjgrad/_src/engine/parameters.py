@@ -14,6 +14,7 @@ import mujoco_warp as mjw
 import numpy as np
 import warp as wp
 
+from mjgrad._src.engine import lenders
 from mjgrad._src.engine.features import FLUID
 from mjgrad._src.engine.features import refused_parameters
 from mjgrad._src.errors import InvalidInput
@@ -229,8 +230,19 @@ def with_buffers(
   option = {name[4:]: array for name, array in fields.items() if name.startswith("opt.")}
   others = {name: array for name, array in fields.items() if not name.startswith("opt.")}
   opt = dataclasses.replace(model.opt, **option)
+  if not lenders.PARAMETERS.isdisjoint(requested):
+    others |= _all_lenders(model)
   has_fluid = model.has_fluid or any(name in requested for name in FLUID)
   return dataclasses.replace(model, opt=opt, has_fluid=has_fluid, **others), buffers
+
+
+def _all_lenders(model: mjw.Model) -> dict[str, wp.array]:
+  """The fields of `engine/lenders.py`, on the model's device."""
+  target = model.actuator_trnid.numpy().reshape(-1, 2)[:, 0]
+  ids = lenders.all_lenders(model.actuator_trntype.numpy(), target, model.njnt, model.ntendon)
+  names = ("jnt_actuatorid", "tendon_actuatorid")
+  device = model.qpos0.device
+  return {name: wp.array(i, dtype=int, device=device) for name, i in zip(names, ids)}
 
 
 @wp.kernel
