@@ -6,6 +6,7 @@ step differs from C MuJoCo's for that reason, gradients are not compared.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ FACES = (
 )
 FAST_FACES = (("box", "frustum"), ("cylinder", "box"))
 FACE_CASES = [pytest.param(p, marks=() if p in FAST_FACES else pytest.mark.slow) for p in FACES]
-FAST = (("sphere", "box"), ("sphere", "mesh"), ("ellipsoid", "box"))
+FAST = (("sphere", "box"), ("sphere", "mesh"), ("ellipsoid", "box"), ("capsule", "box"))
 CASES = [pytest.param(p, marks=() if p in FAST else pytest.mark.slow) for p in PAIRS]
 CURVED = ("ellipsoid", "cylinder")
 
@@ -70,6 +71,23 @@ def test_face_on_face(pair):
     oracle.forward(state.point)
     counts.append(oracle.mjd.ncon)
   assert max(counts) == 4 and np.median(counts) >= 3
+  in_manifolds(
+    oracles.run_check(mjm, states=states, params=("geom_size", "geom_friction"), device="cpu")
+  )
+
+
+def test_box_on_capsule():
+  """A capsule that lies under a box touches it twice."""
+  mjm = pairs.scene("capsule", "box")
+  half = float(np.sqrt(0.5))
+  lying = functools.partial(pairs.stacked, tilt=0.004, first=(half, 0.0, half, 0.0))
+  states = pairs.touching_states(mjm, STATES, pose=lying)
+  oracle = oracles.Oracle(mjm)
+  counts = []
+  for state in states:
+    oracle.forward(state.point)
+    counts.append(oracle.mjd.ncon)
+  assert np.median(counts) == 2
   in_manifolds(
     oracles.run_check(mjm, states=states, params=("geom_size", "geom_friction"), device="cpu")
   )

@@ -95,8 +95,16 @@ def touching(
       return qpos.astype(np.float32).astype(np.float64)
 
 
-def stacked(mjm: mujoco.MjModel, rng: np.random.Generator, tilt: float = 0.02) -> np.ndarray:
-  """The second geom on top of the first, turned at will and tilted a little [rad]."""
+def stacked(
+  mjm: mujoco.MjModel,
+  rng: np.random.Generator,
+  tilt: float = 0.02,
+  first: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0),
+) -> np.ndarray:
+  """The second geom on top of the first, turned at will and tilted a little [rad].
+
+  `first` is the orientation of the first geom, a quaternion.
+  """
   mjd = mujoco.MjData(mjm)
   turn, lean, quat = np.empty(4), np.empty(4), np.empty(4)
   mujoco.mju_axisAngle2Quat(turn, np.array([0.0, 0.0, 1.0]), rng.uniform(0, 2 * np.pi))
@@ -104,7 +112,7 @@ def stacked(mjm: mujoco.MjModel, rng: np.random.Generator, tilt: float = 0.02) -
   mujoco.mju_axisAngle2Quat(lean, axis / np.linalg.norm(axis), tilt * rng.normal())
   mujoco.mju_mulQuat(quat, lean, turn)
   place = np.append(rng.uniform(-0.06, 0.06, size=2), 0.0)
-  qpos = np.concatenate([[0, 0, 0, 1, 0, 0, 0], place, quat])
+  qpos = np.concatenate([np.zeros(3), first, place, quat])
   low, high = 0.0, 0.6
   for _ in range(30):
     qpos[9] = 0.5 * (low + high)

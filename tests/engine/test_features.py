@@ -86,8 +86,8 @@ def test_every_offending_element_at_once():
     xml(
       'noslip_iterations="3"',
       body=box,
-      world='<geom name="floor" type="capsule" size="0.1 0.1"/>',
-      extra=TENDON.format(' armature="0" springyield="1"'),
+      world=TERRAIN[0],
+      extra=TERRAIN[1] + TENDON.format(' armature="0" springyield="1"'),
       actuator='<motor name="first" joint="j" delay="0.01" nsample="6"/>'
       '<motor name="second" joint="j" delay="0.02" nsample="6"/>',
     )

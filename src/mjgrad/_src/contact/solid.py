@@ -2,6 +2,7 @@
 
 import warp as wp
 
+from mjgrad._src.contact.capsule_box import capsule_box_vjp
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.manifold import ALIGNED
 from mjgrad._src.contact.manifold import FACING
@@ -48,6 +49,7 @@ SOLID_PAIRS = frozenset(
     (ELLIPSOID, BOX),
     (ELLIPSOID, MESH),
     (CAPSULE, CYLINDER),
+    (CAPSULE, BOX),
     (CAPSULE, MESH),
     (CYLINDER, CYLINDER),
     (CYLINDER, BOX),
@@ -132,6 +134,25 @@ def solid_geometry_vjp(
 
   n = frame[0]
   adj_normal, _f = wp.grad(_frame_objective)(n, adj_frame)
+  if type1 == CAPSULE and type2 == BOX:
+    geom1, geom2 = capsule_box_vjp(
+      pos1,
+      rot1,
+      size1,
+      pos2,
+      rot2,
+      size2,
+      meshes,
+      index,
+      dist,
+      point,
+      frame,
+      adj_dist,
+      adj_point,
+      adj_normal,
+    )
+    return geom1, geom2
+
   local1 = wp.transpose(rot1) @ (point - 0.5 * dist * n - pos1)
   local2 = wp.transpose(rot2) @ (point + 0.5 * dist * n - pos2)
   slack1 = witness_slack(local1, pos1, tolerance)

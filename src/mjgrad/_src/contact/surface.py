@@ -195,7 +195,8 @@ def _box(
   open = int(0)
   for k in range(3):
     near = wp.abs(x[k]) > size[k] - wp.min(slack, 0.5 * size[k]) or wp.abs(m[k]) > tilt
-    flat = round_other and 1.0 - wp.abs(m[k]) < 0.5 * SAME_NORMAL * SAME_NORMAL
+    across = wp.vec2(m[(k + 1) % 3], m[(k + 2) % 3])
+    flat = round_other and wp.length(across) < SAME_NORMAL
     if flat:
       touched = -3
     if near or flat:
