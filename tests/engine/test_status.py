@@ -93,3 +93,20 @@ def test_control_that_is_not_finite():
   zeros = np.zeros((2, 2))
   with pytest.raises(NonFiniteState, match="world 1"):
     step_gradient(sim, zeros, zeros, np.array([[0.0], [np.nan]]), zeros, zeros + 1)
+
+
+def test_contact_without_gradient():
+  """Two cylinders side by side touch along a line; in the other worlds they cross."""
+  geom = '<geom name="{}" type="cylinder" size="0.1 0.2" mass="1"/>'
+  mjm = models.load(f"""
+    <mujoco><worldbody>
+      <body><freejoint/>{geom.format("left")}</body>
+      <body pos="0.198 0 0"><freejoint/>{geom.format("right")}</body>
+    </worldbody></mujoco>""")
+  qpos = np.tile(mjm.qpos0, (NWORLD, 1))
+  qpos[:, 10:] = [np.cos(0.2), np.sin(0.2), 0.0, 0.0]
+  sim, _ = step(mjm, qpos)
+  assert sim.data.nacon.numpy()[0] >= NWORLD
+  qpos[1, 10:] = [1.0, 0.0, 0.0, 0.0]
+  with pytest.raises(NonFiniteState, match="world 1: a contact of left has no finite gradient"):
+    step(mjm, qpos)

@@ -25,4 +25,4 @@ class CapacityError(MjgradError, RuntimeError):
 
 
 class NonFiniteState(MjgradError, FloatingPointError):
-  """A state has an infinite or not-a-number entry; the message names the world and the entry."""
+  """A state or a contact's gradient is infinite or not a number; the message names the entry."""

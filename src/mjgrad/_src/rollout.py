@@ -81,6 +81,7 @@ class Program:
       self.fields,
       self.buffers,
       self.stages,
+      self.sim.status.word,
     )
 
   @functools.cached_property
@@ -126,6 +127,8 @@ class Program:
     wp.copy(work.adj_act, adj_act)
     self.tape.step.fill_(self.nstep)
     self._replay("backward", self._backward)
+    if work.solid_contacts:
+      self.sim.status.poll()
     if self.following:
       self._replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
 

@@ -18,6 +18,7 @@ from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import UNIT
 from mjgrad._src.engine.parameters import field_array
 from mjgrad._src.engine.parameters import zeros_like_field
+from mjgrad._src.engine.status import NWORD
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
 from mjgrad._src.terms import force_limit
@@ -46,12 +47,14 @@ class Workspace:
     requested: dict[str, bool],
     buffers: dict[str, wp.array],
     stages: RungeKutta | None = None,
+    status: wp.array | None = None,
   ):
     check_parameters(mjm, requested)
     self.model, self.data, self.tree, self.tape, self.stages = model, data, tree, tape, stages
     self.adj_stages = StageCotangents(stages, model.na) if stages else None
     nworld, nv = data.nworld, model.nv
     device = data.qpos.device
+    self.status = wp.zeros(NWORD, dtype=int, device=device) if status is None else status
 
     def floats(*shape: int) -> wp.array:
       return wp.zeros(shape, dtype=float, device=device)

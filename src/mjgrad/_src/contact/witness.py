@@ -32,6 +32,10 @@ from mjgrad._src.contact.surface import Surface
 
 wp.set_module_options({"enable_backward": False})
 
+PARALLEL = wp.constant(1e-6)
+"""Sine of the angle between two lines below which they are parallel: there is no derivative, and
+the division by zero is reported by terms/contact_solid.py."""
+
 
 @wp.func
 def _on_line(n: wp.vec3, e: wp.vec3, bound: wp.vec3, stiffness: wp.mat33, load: wp.vec3) -> wp.vec3:
@@ -68,7 +72,10 @@ def _normal_motion(
     c = wp.dot(e1, e2)
     a1 = wp.dot(e1, turn1)
     a2 = wp.dot(e2, turn2)
-    out = ((a1 - c * a2) * e1 + (a2 - c * a1) * e2) / (1.0 - c * c)
+    square = wp.length_sq(wp.cross(e1, e2))
+    if square < PARALLEL * PARALLEL:
+      square = 0.0
+    out = ((a1 - c * a2) * e1 + (a2 - c * a1) * e2) / square
   elif surface1.free == LINE:
     out = _on_line(n, surface1.line, turn1, stiffness, load)
   elif surface2.free == LINE:

@@ -15,8 +15,8 @@ from mjgrad._src.errors import NonFiniteState
 
 wp.set_module_options({"enable_backward": False})
 
-NEFC, NACON, NCOLLISION, NNZ, CTRL, QPOS, QVEL = range(7)
-NWORD = 7
+NEFC, NACON, NCOLLISION, NNZ, CTRL, QPOS, QVEL, CONTACT = range(8)
+NWORD = 8
 
 
 @wp.kernel
@@ -94,8 +94,8 @@ class Status:
 
     Raises:
       CapacityError: contacts or constraint rows did not fit; names the option and the value.
-      NonFiniteState: a control, position or velocity is not finite; names the world and the
-        actuator or joint.
+      NonFiniteState: a control, position or velocity is not finite, or the gradient of a contact;
+        names the world and the actuator, joint or geom.
     """
     word = self.word.numpy().copy()  # on a CPU this is a view, and it is cleared below
     if not self._has_error(word):
@@ -135,6 +135,13 @@ class Status:
       name = self._mjm.actuator(owner).name or f"actuator {owner}"
       raise NonFiniteState(
         f"world {worldid}: ctrl[{i}] ({name}) is not finite; check the controller."
+      )
+    if word[CONTACT] and not word[QPOS] and not word[QVEL]:
+      worldid, i = divmod(int(word[CONTACT]) - 1, self._mjm.ngeom)
+      name = self._mjm.geom(i).name or f"geom {i}"
+      raise NonFiniteState(
+        f"world {worldid}: a contact of {name} has no finite gradient. Geoms that touch along a "
+        "line, with two parallel sides for example, have none; turn one of them a little."
       )
     field, n, entry = ("qpos", self._mjm.nq, word[QPOS])
     if not word[QPOS]:

@@ -15,6 +15,7 @@ from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.contact.solid import solid_geometry_vjp
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import Meshes
+from mjgrad._src.engine.status import CONTACT
 from mjgrad._src.terms.contact import add_geom_wrench
 
 wp.set_module_options({"enable_backward": False})
@@ -55,6 +56,8 @@ def _contact_solid_vjp(
   wrench_out: wp.array3d[wp.spatial_vector],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
+  # Out:
+  word_out: wp.array[int],
 ):
   conid = wp.tid()
   if conid >= nacon_in[0] or (contact_efc_address_in[conid, 0] < 0 and not in_gap):
@@ -94,6 +97,10 @@ def _contact_solid_vjp(
     adj_point_in[conid],
     adj_frame_in[conid],
   )
+  given = wp.length_sq(adj_point_in[conid]) + wp.ddot(adj_frame_in[conid], adj_frame_in[conid])
+  found = wp.dot(geom1.force, geom1.force) + wp.dot(geom1.torque, geom1.torque)
+  if wp.isfinite(adj_dist_in[conid] + given) and not wp.isfinite(found):
+    wp.atomic_max(word_out, wp.static(CONTACT), worldid * geom_type.shape[0] + g1 + 1)
   b1 = geom_bodyid[g1]
   b2 = geom_bodyid[g2]
   offset1 = pos1 - subtree_com_in[worldid, body_rootid[b1]]
@@ -144,5 +151,6 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       work.wrench,
       work.geom_wrench,
       work.adj["geom_size"],
+      work.status,
     ],
   )
