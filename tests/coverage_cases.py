@@ -279,10 +279,10 @@ ACTUATORS = {
   "force clamp": '<position joint="hinge" kp="3" forcerange="-1.5 2"/>'
   '<position joint="slide" kp="60" forcerange="-50 60"/>',
   "armature and damping": '<motor joint="hinge" gear="3" armature="0.02" damping="0.1 0.05"/>',
-  "delay": '<motor joint="hinge" gear="3" delay="0.012" nsample="4"/>',
   "SO3 servo": '<general joint="ball" gaintype="so3" biastype="so3" gainprm="4"'
   ' biasprm="0 -4 -0.3"/>',
 }
+DELAY = '<motor joint="hinge" gear="3" delay="0.0113" nsample="4" interp="{}"/>'
 TENDON = '<spatial name="rope"><site site="w"/><site site="b"/><site site="tip"/></spatial>'
 
 
@@ -291,6 +291,10 @@ def _actuators() -> list[Case]:
     *(
       Case("Actuators", name, rig(actuator=xml, tendon=TENDON), ("ctrl",))
       for name, xml in ACTUATORS.items()
+    ),
+    *(
+      Case("Actuators", f"delay, {interp}", rig(actuator=DELAY.format(interp)), ("history",))
+      for interp in ("zoh", "linear", "cubic")
     ),
     Case(
       "Actuators",

@@ -96,7 +96,8 @@ def sim():
 
 def test_poses_that_are_not_given_are_the_models(sim):
   state = mgt.initial_state(sim)
-  pos, quat = (torch.from_numpy(a.numpy().copy()) for a in sim.mocap.values())
+  defaults = (sim.defaults[name] for name in ("mocap_pos", "mocap_quat"))
+  pos, quat = (torch.from_numpy(a.numpy().copy()) for a in defaults)
   given = mgt.step(sim, state, nstep=3, mocap_pos=pos + 0.01, mocap_quat=quat)
   assert (given.qvel - mgt.step(sim, state, nstep=3).qvel).abs().max() > 1e-3
   given = mgt.step(sim, state, nstep=3, mocap_pos=pos, mocap_quat=quat)

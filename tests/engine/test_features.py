@@ -65,7 +65,7 @@ CASES = {
   ),
   "so3": (xml(world=BALL_JOINT, actuator='<orientation name="m" joint="ball"/>'), "actuator 'm'"),
   "delay": (
-    xml(actuator='<motor name="m" joint="j" delay="0.01" nsample="6"/>'),
+    xml('integrator="RK4"', actuator='<motor name="m" joint="j" delay="0.01" nsample="6"/>'),
     "actuator 'm'",
   ),
 }
@@ -84,7 +84,7 @@ def test_every_offending_element_at_once():
   box = BODY.format(geom='type="box"').replace('size="0.1"', 'size="0.1 0.1 0.1"')
   mjm = models.load(
     xml(
-      'noslip_iterations="3"',
+      'noslip_iterations="3" integrator="RK4"',
       body=box,
       world=TERRAIN[0],
       extra=TERRAIN[1] + TENDON.format(' armature="0" springyield="1"'),

@@ -16,15 +16,17 @@ class StepGradient:
     qpos: next positions, shape [nworld, nq]
     qvel: next velocities, shape [nworld, nv]
     act: next activations, shape [nworld, na]
+    history: next buffers of past controls, shape [nworld, nhistory]
     qacc: acceleration solved for at the first state, shape [nworld, nv]
     grad: gradients by input name: "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
-      "act", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], "mocap_pos" and
+      "act", "history", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], "mocap_pos" and
       "mocap_quat" [nworld, nmocap, 3 or 4], and requested parameters [nworld, *field]
   """
 
   qpos: np.ndarray
   qvel: np.ndarray
   act: np.ndarray
+  history: np.ndarray
   qacc: np.ndarray
   grad: dict[str, np.ndarray]
 
@@ -39,6 +41,8 @@ def step_gradient(
   *,
   act: np.ndarray | None = None,
   adj_act: np.ndarray | None = None,
+  history: np.ndarray | None = None,
+  adj_history: np.ndarray | None = None,
   qfrc_applied: np.ndarray | None = None,
   xfrc_applied: np.ndarray | None = None,
   mocap_pos: np.ndarray | None = None,
@@ -59,6 +63,9 @@ def step_gradient(
     adj_qvel: cotangent of the next velocities, shape [nworld, nv].
     act: activations, shape [nworld, na], or None for zero.
     adj_act: cotangent of the next activations, shape [nworld, na], or None for zero.
+    history: buffers of past controls, shape [nworld, nhistory], or None for those of a reset;
+      the step starts at time zero.
+    adj_history: cotangent of the next buffers, shape [nworld, nhistory], or None for zero.
     qfrc_applied: generalised forces [N or N m], shape [nworld, nv].
     xfrc_applied: forces and torques on bodies [N, N m], shape [nworld, nbody, 6].
     mocap_pos: positions of mocap bodies [m], shape [nworld, nmocap, 3], or None for the model's.
@@ -100,22 +107,30 @@ def step_gradient(
         program.leave_out(name)
       else:
         _assign(getattr(program.data, name), value)
+    program.leave_out("time")
+    program.leave_out("history")
+    if history is not None and sim.nhistory:
+      _assign(program.data.history[:, : sim.nhistory], history)
     for name, value in values.items():
       _assign(program.buffers[name], value if requested[name] else value[None])
     program.forward(record=True)
     sim.check()
     data = program.data
     next_qpos, next_qvel, next_act = _host(data.qpos), _host(data.qvel), _host(data.act)
+    next_history = _host(data.history)[:, : sim.nhistory]
     qacc = _host(program.tape.qacc)[0, 0]
     if adj_act is None:
       adj_act = np.zeros((sim.nworld, sim.na))
-    program.backward(_array(adj_qpos), _array(adj_qvel), _array(adj_act))
+    if adj_history is None:
+      adj_history = np.zeros((sim.nworld, sim.nhistory))
+    program.backward(*(_array(adj) for adj in (adj_qpos, adj_qvel, adj_act, adj_history)))
     work = program.work
     grad = {
       "qpos": _host(program.ambient_adj_qpos()),
       "qpos_tangent": _host(work.adj_qpos),
       "qvel": _host(work.adj_qvel),
       "act": _host(work.adj_act),
+      "history": _host(work.adj_history),
       "ctrl": _host(work.adj_ctrl),
       "qfrc_applied": _host(work.adj_qfrc_applied),
       "xfrc_applied": _host(work.adj_xfrc_applied),
@@ -123,7 +138,7 @@ def step_gradient(
       "mocap_quat": _host(work.adj_mocap_quat),
     }
     grad |= {name: _host(work.adj[name]) for name in requested}
-  return StepGradient(next_qpos, next_qvel, next_act, qacc, grad)
+  return StepGradient(next_qpos, next_qvel, next_act, next_history, qacc, grad)
 
 
 def _array(value: np.ndarray) -> wp.array:

@@ -35,6 +35,7 @@ INPUTS = (
   "mocap_quat",
   "qacc_warmstart",
   "time",
+  "history",
 )
 """Fields of the engine's data that a step reads."""
 
@@ -61,7 +62,8 @@ class Program:
   def tape(self) -> Tape:
     sim = self.sim
     nstage = sim.tableau.nstage if sim.tableau else 1
-    return Tape.empty(self.nstep, nstage, sim.nworld, sim.nq, sim.nv, sim.na, sim.device)
+    sizes = (sim.nworld, sim.nq, sim.nv, sim.na, sim.nhistory)
+    return Tape.empty(self.nstep, nstage, *sizes, sim.device)
 
   @functools.cached_property
   def stages(self) -> RungeKutta | None:
@@ -89,10 +91,10 @@ class Program:
     return DerivedConstants(self)
 
   def leave_out(self, name: str) -> None:
-    """Sets an input that is not given: a mocap pose to the model's, all others to zero."""
+    """Sets an input that is not given: to the simulator's default, or where it has none to zero."""
     array = getattr(self.data, name)
-    if name in self.sim.mocap:
-      wp.copy(array, self.sim.mocap[name])
+    if name in self.sim.defaults:
+      wp.copy(array, self.sim.defaults[name])
     else:
       array.zero_()
 
@@ -109,13 +111,21 @@ class Program:
       tape_ops.store_state(self.tape, self.data)
     self._replay("record" if record else "plain", self._record if record else self._plain)
 
-  def backward(self, adj_qpos: wp.array, adj_qvel: wp.array, adj_act: wp.array) -> None:
+  def backward(
+    self,
+    adj_qpos: wp.array,
+    adj_qvel: wp.array,
+    adj_act: wp.array,
+    adj_history: wp.array | None = None,
+  ) -> None:
     """Pulls the cotangents of the last state back through all steps on the tape.
 
     Args:
       adj_qpos: ambient cotangent of qpos, shape [nworld, nq].
       adj_qvel: cotangent of qvel, shape [nworld, nv].
       adj_act: cotangent of act, shape [nworld, na].
+      adj_history: cotangent of the buffers of past controls, shape [nworld, nhistory], or None for
+        zero.
 
     The results are in `work`: `adj_qpos` in the tangent space, `adj_qvel`, `adj_ctrl`, ...
     """
@@ -125,6 +135,8 @@ class Program:
     coordinates.to_tangent(self.model, self.tape.qpos, self.nstep, adj_qpos, work.adj_qpos)
     wp.copy(work.adj_qvel, adj_qvel)
     wp.copy(work.adj_act, adj_act)
+    if adj_history is not None and self.sim.nhistory:
+      wp.copy(work.adj_history, adj_history)
     self.tape.step.fill_(self.nstep)
     self._replay("backward", self._backward)
     if work.solid_contacts:
@@ -178,7 +190,7 @@ class Program:
     mutable += [self.tape.step, *self.tape.arrays(), self.sim.status.word]
     if "work" in self.__dict__:
       work = self.work
-      mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl]
+      mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl, work.adj_history]
       mutable += [work.adj_qfrc_applied, work.adj_xfrc_applied, *work.adj.values()]
       mutable += [work.adj_mocap_pos, work.adj_mocap_quat]
     return graphs.capture(body, self.sim.device, mutable)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from mjgrad._src.engine import history
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import InvalidInput
 
@@ -22,6 +23,9 @@ class State:
     qacc_warmstart: where the solver starts [m/s^2 or rad/s^2]; carries no gradient, because the
       solution does not depend on it; shape [nworld, nv]
     time: simulation time [s]; carries no gradient; shape [nworld]
+    history: MuJoCo's buffers of past controls, shape [nworld, nhistory], from which delayed
+      actuators read; only the controls among its entries carry gradients. Empty, and may be left
+      out, in models without delays.
   """
 
   qpos: torch.Tensor
@@ -29,6 +33,11 @@ class State:
   act: torch.Tensor
   qacc_warmstart: torch.Tensor
   time: torch.Tensor
+  history: torch.Tensor | None = None
+
+  def __post_init__(self):
+    if self.history is None:
+      object.__setattr__(self, "history", self.qpos.new_zeros((*self.qpos.shape[:-1], 0)))
 
   def map(self, fn: Callable[..., torch.Tensor], *others: "State") -> "State":
     """Applies `fn(field, *fields of others)` to every field."""
@@ -75,4 +84,11 @@ def initial_state(sim: Simulator, keyframe: int | str | None = None) -> State:
     tensor = torch.as_tensor(np.array(value), dtype=torch.float32, device=torch_device(sim))
     return tensor.expand(sim.nworld, -1).clone()
 
-  return State(rows(qpos), rows(qvel), rows(act), rows(np.zeros(mjm.nv)), rows([time])[:, 0])
+  return State(
+    rows(qpos),
+    rows(qvel),
+    rows(act),
+    rows(np.zeros(mjm.nv)),
+    rows([time])[:, 0],
+    rows(history.initial(mjm)),
+  )

@@ -81,6 +81,7 @@ def step(
   act = prepare("state.act", state.act, sim.nworld, sim.na)
   warmstart = prepare("state.qacc_warmstart", state.qacc_warmstart, sim.nworld, sim.nv)
   time = prepare("state.time", state.time, sim.nworld)
+  history = prepare("state.history", state.history, sim.nworld, sim.nhistory)
   ctrl = prepare("ctrl", ctrl, sim.nworld, sim.nu)
   qfrc_applied = prepare("qfrc_applied", qfrc_applied, sim.nworld, sim.nv)
   xfrc_applied = prepare("xfrc_applied", xfrc_applied, sim.nworld, sim.nbody, 6)
@@ -95,7 +96,7 @@ def step(
   }
 
   program = sim.program(requested, nstep)
-  next_qpos, next_qvel, next_act, next_warmstart, next_time = _Step.apply(
+  next_qpos, next_qvel, next_act, next_warmstart, next_time, next_history = _Step.apply(
     program,
     tuple(values),
     warmstart,
@@ -103,6 +104,7 @@ def step(
     qpos,
     qvel,
     act,
+    history,
     ctrl,
     qfrc_applied,
     xfrc_applied,
@@ -117,6 +119,7 @@ def step(
     next_act.to(dtype),
     next_warmstart.to(dtype),
     next_time.to(dtype),
+    next_history.to(dtype),
   )
 
 
@@ -183,6 +186,7 @@ class _Step(torch.autograd.Function):
     qpos,
     qvel,
     act,
+    history,
     *inputs,
   ):
     record = any(ctx.needs_input_grad)
@@ -193,6 +197,9 @@ class _Step(torch.autograd.Function):
       _load(data.act, act)
       _load(data.qacc_warmstart, warmstart)
       _load(data.time, time)
+      past = wp.to_torch(data.history)[:, : program.sim.nhistory]
+      if past.numel():
+        past.copy_(history.detach())
       _load_constants(program, names, inputs)
       program.forward(record)
       program.sim.status.poll()
@@ -200,6 +207,7 @@ class _Step(torch.autograd.Function):
         wp.to_torch(array).clone()
         for array in (data.qpos, data.qvel, data.act, data.qacc_warmstart, data.time)
       )
+      outputs = (*outputs, past.clone())
       ctx.mark_non_differentiable(outputs[3], outputs[4])
       if record:
         ctx.program, ctx.names = program, names
@@ -213,7 +221,7 @@ class _Step(torch.autograd.Function):
 
   @staticmethod
   @torch.autograd.function.once_differentiable
-  def backward(ctx, adj_qpos, adj_qvel, adj_act, _adj_warmstart, _adj_time):
+  def backward(ctx, adj_qpos, adj_qvel, adj_act, _adj_warmstart, _adj_time, adj_history):
     program = ctx.program
     arrays = program.tape.arrays()
     recorded, saved = ctx.saved_tensors[: len(arrays)], ctx.saved_tensors[len(arrays) :]
@@ -225,14 +233,14 @@ class _Step(torch.autograd.Function):
       wp.to_torch(program.tape.qpos)[-1].copy_(qpos)
       wp.to_torch(program.tape.qvel)[-1].copy_(qvel)
       _load_constants(program, ctx.names, inputs)
-      program.backward(
-        *(wp.from_torch(adj.detach().contiguous()) for adj in (adj_qpos, adj_qvel, adj_act))
-      )
+      cotangents = (adj_qpos, adj_qvel, adj_act, adj_history)
+      program.backward(*(wp.from_torch(adj.detach().contiguous()) for adj in cotangents))
       work = program.work
       results = [
         program.ambient_adj_qpos(),
         work.adj_qvel,
         work.adj_act,
+        work.adj_history,
         work.adj_ctrl,
         work.adj_qfrc_applied,
         work.adj_xfrc_applied,

@@ -4,6 +4,7 @@
     semi-implicit step    v' = v + h a_d,  q' = q exp(h v')       integrators/semi_implicit.py
     step of stages        (q, v, w) + h sum_j b_j (kappa_j, alpha_j, wdot_j)
                                                                   integrators/runge_kutta.py
+    delayed controls      u^eff = w . b,  b' = S b + P u          adjoint/delay.py
 
 `dynamics_vjp` pulls abar, the cotangent of the acceleration, back through the dynamics,
 
@@ -88,6 +89,8 @@ terms leave on tendons.
 def step_vjp(work) -> None:
   """Pulls the cotangents in `work` back through the step before `work.tape.step`."""
   tape.load_previous(work)
+  if work.delay:
+    work.delay.enter(work)
   if work.stages is None:
     tape.load_stage(work)
     semi_implicit.vjp(work)
@@ -95,6 +98,8 @@ def step_vjp(work) -> None:
     semi_implicit.timestep_vjp(work)
   else:
     stages_vjp(work)
+  if work.delay:
+    work.delay.leave(work)
 
 
 def stages_vjp(work) -> None:

@@ -10,6 +10,8 @@ import dataclasses
 
 import warp as wp
 
+from mjgrad._src.adjoint import delay
+
 wp.set_module_options({"enable_backward": False})
 
 
@@ -26,6 +28,8 @@ class Tape:
     qfrc_smooth: forces but those of constraints [N or N m], shape [nstep, nstage, nworld, nv]
     act_dot: rates of the activations in methods of several stages, shape [nstep, nstage, nworld,
       na]; no entries in others
+    history: buffers of past controls, shape [nstep, nworld, nhistory]
+    time: simulation time [s] where there are such buffers, shape [nstep, nworld or 0]
   """
 
   step: wp.array
@@ -35,12 +39,23 @@ class Tape:
   qacc: wp.array
   qfrc_smooth: wp.array
   act_dot: wp.array
+  history: wp.array
+  time: wp.array
 
   @classmethod
   def empty(
-    cls, nstep: int, nstage: int, nworld: int, nq: int, nv: int, na: int, device: wp.Device
+    cls,
+    nstep: int,
+    nstage: int,
+    nworld: int,
+    nq: int,
+    nv: int,
+    na: int,
+    nhistory: int,
+    device: wp.Device,
   ) -> "Tape":
     na_dot = na if nstage > 1 else 0
+    ntime = nworld if nhistory else 0
     return cls(
       step=wp.zeros(1, dtype=int, device=device),
       qpos=wp.zeros((nstep + 1, nworld, nq), dtype=float, device=device),
@@ -49,11 +64,22 @@ class Tape:
       qacc=wp.zeros((nstep, nstage, nworld, nv), dtype=float, device=device),
       qfrc_smooth=wp.zeros((nstep, nstage, nworld, nv), dtype=float, device=device),
       act_dot=wp.zeros((nstep, nstage, nworld, na_dot), dtype=float, device=device),
+      history=wp.zeros((nstep, nworld, nhistory), dtype=float, device=device),
+      time=wp.zeros((nstep, ntime), dtype=float, device=device),
     )
 
   def arrays(self) -> list[wp.array]:
     """What was recorded; a copy of a call keeps the first nstep slots of each."""
-    return [self.qpos, self.qvel, self.act, self.qacc, self.qfrc_smooth, self.act_dot]
+    return [
+      self.qpos,
+      self.qvel,
+      self.act,
+      self.qacc,
+      self.qfrc_smooth,
+      self.act_dot,
+      self.history,
+      self.time,
+    ]
 
 
 @wp.kernel
@@ -163,6 +189,8 @@ def store_state(tape: Tape, d) -> None:
     inputs=[d.qpos, d.qvel, d.act, tape.step],
     outputs=[tape.qpos, tape.qvel, tape.act],
   )
+  if tape.history.shape[2]:
+    delay.store(tape, d)
 
 
 def store_stage(tape: Tape, d, stage: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import warp as wp
 
 from mjgrad._src.accumulate import RowAdjoint
+from mjgrad._src.adjoint.delay import Delay
 from mjgrad._src.adjoint.tape import Tape
 from mjgrad._src.contact.cotangents import ContactCotangents
 from mjgrad._src.contact.solid import SOLID_PAIRS
@@ -50,6 +51,9 @@ class Workspace:
     status: wp.array | None = None,
   ):
     check_parameters(mjm, requested)
+    nhistory = tape.history.shape[2]
+    self.delay = Delay(data, nhistory) if nhistory else None
+    data = self.delay.seen if self.delay else data
     self.model, self.data, self.tree, self.tape, self.stages = model, data, tree, tape, stages
     self.adj_stages = StageCotangents(stages, model.na) if stages else None
     nworld, nv = data.nworld, model.nv
@@ -141,6 +145,7 @@ class Workspace:
     self.adj_qvel = floats(nworld, nv)
     self.adj_act = floats(nworld, model.na)
     self.adj_ctrl = floats(nworld, model.nu)
+    self.adj_history = floats(nworld, nhistory)
     self.adj_qfrc_applied = floats(nworld, nv)
     self.adj_mocap_pos = wp.zeros((nworld, model.nmocap), dtype=wp.vec3, device=device)
     self.adj_mocap_quat = wp.zeros((nworld, model.nmocap), dtype=wp.quat, device=device)
@@ -179,6 +184,7 @@ class Workspace:
       self.adj_qvel,
       self.adj_act,
       self.adj_ctrl,
+      self.adj_history,
       self.adj_qfrc_applied,
       self.adj_xfrc_applied,
       self.adj_mocap_pos,

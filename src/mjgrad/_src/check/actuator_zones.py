@@ -9,6 +9,7 @@ import numpy as np
 
 from mjgrad._src.check.dcmotor_zones import dcmotor_zones
 from mjgrad._src.check.nearest import Nearest
+from mjgrad._src.engine import history
 
 _ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _SET_POINT = tuple(
@@ -30,7 +31,7 @@ def actuator_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) ->
 
 def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> np.ndarray:
   """Zones (-1 below, 0 inside, 1 above) of controls, activations, actuator and joint forces."""
-  ctrl = mjd.ctrl.copy()
+  ctrl = history.controls(mjm, mjd)
   zones = []
   clamp_ctrl = not mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL
   for i in np.flatnonzero(mjm.actuator_ctrllimited):
@@ -119,12 +120,13 @@ def period(mjm: mujoco.MjModel, i: int) -> float:
 def _turns(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> np.ndarray:
   """Full turns taken off angular set points: control or activation, the next, the filtered."""
   found = np.zeros((mjm.actuator_trntype.size, 3), dtype=np.int64)
+  ctrl = history.controls(mjm, mjd)
   for i in range(mjm.actuator_trntype.size):
     turn = period(mjm, i)
     if not turn:
       continue
     length = mjd.actuator_length[i]
-    value = mjd.ctrl[mjm.actuator_ctrladr[i]]
+    value = ctrl[mjm.actuator_ctrladr[i]]
     pairs = [(value, length)]
     if mjm.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
       act, following = mjd.act[mjm.actuator_actadr[i]], next_activation(mjm, mjd, i)[0]

@@ -2,11 +2,11 @@
 
 One step of C MuJoCo is a map on the tangent space of the state,
 
-    (q, v, w, u, tau, wrench, p)  ->  (q', v', w')
+    (q, v, w, b, u, tau, wrench, p)  ->  (q', v', w')
 
-where w are the activations and a displacement of q is an element of R^nv added with
-`mj_integratePos` and measured with `mj_differentiatePos`. Quaternions therefore need no special
-case, neither as input nor as output.
+where w are the activations, b the past controls of delayed actuators, and a displacement of q is
+an element of R^nv added with `mj_integratePos` and measured with `mj_differentiatePos`. Quaternions
+therefore need no special case, neither as input nor as output.
 
 Held fixed: the warm start (the solved acceleration of the undisturbed state, so that a solve is a
 function of its input alone) and everything that the compiler derives from the parameters
@@ -32,6 +32,7 @@ from mjgrad._src.check.active_set import ActiveSet
 from mjgrad._src.check.active_set import active_set
 from mjgrad._src.check.active_set import union
 from mjgrad._src.check.stages import Evaluate
+from mjgrad._src.engine import history
 from mjgrad._src.engine import lenders
 from mjgrad._src.engine.parameters import PARAMETERS
 from mjgrad._src.engine.parameters import UNIT
@@ -49,6 +50,7 @@ STATE_CHANNELS = (
   "qpos",
   "qvel",
   "act",
+  "history",
   "ctrl",
   "qfrc_applied",
   "xfrc_applied",
@@ -79,6 +81,7 @@ class Point:
     qpos: positions, shape [nq].
     qvel: velocities, shape [nv].
     act: activations, shape [na].
+    history: buffers of past controls at time zero, shape [nhistory]; see engine/history.py.
     ctrl: controls, shape [nu].
     qfrc_applied: generalised forces [N or N m], shape [nv].
     xfrc_applied: force [N] and torque [N m] at the centre of mass of every body, shape [nbody, 6].
@@ -89,6 +92,7 @@ class Point:
   qpos: np.ndarray
   qvel: np.ndarray
   act: np.ndarray
+  history: np.ndarray
   ctrl: np.ndarray
   qfrc_applied: np.ndarray
   xfrc_applied: np.ndarray
@@ -102,6 +106,7 @@ class Point:
       qpos=mjm.qpos0.copy(),
       qvel=np.zeros(mjm.nv),
       act=np.zeros(mjm.na),
+      history=history.initial(mjm),
       ctrl=np.zeros(mjm.nu),
       qfrc_applied=np.zeros(mjm.nv),
       xfrc_applied=np.zeros((mjm.nbody, 6)),
@@ -110,9 +115,13 @@ class Point:
     )
 
   def float32(self) -> "Point":
-    """The same point with every number rounded to float32, as the engine will see it."""
-    rounded = {f.name: getattr(self, f.name).astype(np.float32) for f in fields(self)}
-    return Point(**{name: value.astype(np.float64) for name, value in rounded.items()})
+    """The same point with every number rounded to float32, as the engine will see it.
+
+    But for buffers: C MuJoCo would take the times of samples, rounded, for different ones.
+    """
+    values = {f.name: getattr(self, f.name) for f in fields(self)}
+    rounded = {n: v.astype(np.float32).astype(np.float64) for n, v in values.items()}
+    return Point(**(rounded | {"history": self.history}))
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,7 @@ class Oracle:
 
   def __init__(self, mjm: mujoco.MjModel, *, engine_frames: bool = False):
     self.mjm = copy.deepcopy(mjm)
+    self._past_controls = history.entries(mjm, "value")
     opt = self.mjm.opt
     opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
     opt.tolerance = SOLVER_TOLERANCE
@@ -192,6 +202,7 @@ class Oracle:
     mjd.qpos[:] = point.qpos
     mjd.qvel[:] = point.qvel
     mjd.act[:] = point.act
+    mjd.history[: point.history.size] = point.history
     mjd.ctrl[:] = point.ctrl
     mjd.qfrc_applied[:] = point.qfrc_applied
     mjd.xfrc_applied[:] = point.xfrc_applied
@@ -293,6 +304,8 @@ class Oracle:
       unit = np.zeros(mjm.nv)
       unit[index] = 1.0
       mujoco.mj_integratePos(mjm, mjd.qpos, unit, delta)
+    elif delta and channel == "history":
+      mjd.history[index] += delta * self._past_controls[index]
     elif delta:
       getattr(mjd, channel).reshape(-1)[index] += delta
     evaluate(mjm, mjd)
@@ -356,6 +369,7 @@ class Oracle:
       "qpos": (mjm.nv,),
       "qvel": (mjm.nv,),
       "act": (mjm.na,),
+      "history": self._past_controls.shape,
       "ctrl": (mjm.nu,),
       "qfrc_applied": (mjm.nv,),
       "xfrc_applied": (mjm.nbody, 6),
@@ -380,7 +394,7 @@ class Oracle:
     mjm = self.mjm
     if channel in ("qpos", "qvel"):
       return np.ones(mjm.nv)
-    if channel in ("mocap_pos", "mocap_quat"):
+    if channel in ("mocap_pos", "mocap_quat", "history"):
       return np.ones(np.prod(self.channel_shape(channel), dtype=int))
     if channel == "act":
       scale = np.ones(mjm.na)

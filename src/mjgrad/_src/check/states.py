@@ -27,6 +27,7 @@ from mjgrad._src.check.active_set import ActiveSet
 from mjgrad._src.check.actuator_zones import next_activation
 from mjgrad._src.check.oracle import Oracle
 from mjgrad._src.check.oracle import Point
+from mjgrad._src.engine import history
 from mjgrad._src.errors import InvalidInput
 
 KINDS = ("settled", "rollout", "kicked", "posed")
@@ -159,6 +160,7 @@ def _state_of(oracle: Oracle) -> Point:
   point.qpos[:] = oracle.mjd.qpos
   point.qvel[:] = oracle.mjd.qvel
   point.act[:] = oracle.mjd.act
+  point.history[:] = history.at_time_zero(oracle.mjm, oracle.mjd)
   return point
 
 
@@ -269,7 +271,8 @@ def labels_of(mjm: mujoco.MjModel, mjd: mujoco.MjData, branch: ActiveSet) -> tup
   if np.any((kinds == _CNSTR.mjCNSTR_FRICTION_DOF) & (zones != 0)):
     labels.add("friction_loss_slip")
   limited = mjm.actuator_ctrllimited.astype(bool)
-  outside = (mjd.ctrl < mjm.actuator_ctrlrange[:, 0]) | (mjd.ctrl > mjm.actuator_ctrlrange[:, 1])
+  ctrl = history.controls(mjm, mjd)
+  outside = (ctrl < mjm.actuator_ctrlrange[:, 0]) | (ctrl > mjm.actuator_ctrlrange[:, 1])
   if np.any(limited & outside):
     labels.add("ctrl_clamp")
   if any(

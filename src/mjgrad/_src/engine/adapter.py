@@ -13,6 +13,10 @@ from mujoco_warp._src.collision_primitive_core import sphere_capsule as sphere_c
 from mujoco_warp._src.collision_primitive_core import sphere_sphere as sphere_sphere
 from mujoco_warp._src.derivative import _deriv_box_fluid
 from mujoco_warp._src.derivative import _geom_ellipsoid_fluid_B
+from mujoco_warp._src.history import _history_find_index
+from mujoco_warp._src.history import _history_insert_vector
+from mujoco_warp._src.history import _history_physical_index
+from mujoco_warp._src.history import read_ctrl_delayed as read_ctrl_delayed
 from mujoco_warp._src.math import deriv_expmap as deriv_expmap
 from mujoco_warp._src.math import inert_vec as inert_vec
 from mujoco_warp._src.math import make_frame as make_frame
@@ -40,6 +44,9 @@ from mujoco_warp._src.util_misc import wrap as wrap
 
 box_fluid_slope = _deriv_box_fluid
 ellipsoid_fluid_slope = _geom_ellipsoid_fluid_B
+history_find_index = _history_find_index
+history_insert_vector = _history_insert_vector
+history_physical_index = _history_physical_index
 make_data = mjw.make_data
 put_model = mjw.put_model
 transmission = mjw.transmission

@@ -12,6 +12,7 @@ import numpy as np
 
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
+from mjgrad._src.engine.history import delayed
 from mjgrad._src.engine.implicit_rules import actuator_rules
 from mjgrad._src.engine.implicit_rules import fluid_rules
 from mjgrad._src.engine.implicit_rules import is_implicit
@@ -180,7 +181,7 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     add(actuator, active & ~dynamics, "these dynamics under RK4; use Euler")
     turning = active & _servos_of_angles(mjm)
     add(actuator, turning, "an angular set point with activation under RK4; use Euler")
-  add(actuator, mjm.actuator_delay != 0, "delayed controls are not differentiated")
+    add(actuator, delayed(mjm), "the engine stops the time of delays in a step of RK4; use Euler")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")
 
@@ -282,6 +283,9 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   unarmed = np.append(branching | _wrapping_tendons(mjm), False)[target]
   reason = "no armature for a spatial tendon that wraps or lies between branches of the tree"
   add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, unarmed, reason)
+  interpolated = delayed(mjm) & (mjm.actuator_history[:, 1] > 0)
+  reason = "the times of the samples between which a delayed control is interpolated"
+  add("opt.timestep", _OBJECT.mjOBJ_ACTUATOR, interpolated, reason)
   if is_implicit(mjm):
     for reason, mask in tendon_rules(mjm).items():
       undamped = np.append(mask, False)[target]

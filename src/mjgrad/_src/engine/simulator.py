@@ -8,6 +8,7 @@ import warp as wp
 
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
+from mjgrad._src.engine import history
 from mjgrad._src.engine import static_geoms
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
@@ -51,7 +52,9 @@ class Simulator:
     device: the Warp device.
     model: the engine's model.
     data: the engine's data, scratch space of every call.
-    mocap: the model's poses of mocap bodies, for calls to which none are given.
+    nhistory: size of the buffers of past controls, 0 where no actuator has a delay.
+    defaults: the model's poses of mocap bodies and the buffers of a reset, for calls to which none
+      are given.
     status: overflows and non-finite states since the last check.
     tableau: the explicit Runge-Kutta method of the model's integrator; None for integrators of one
       stage.
@@ -83,13 +86,13 @@ class Simulator:
     self.mjm, self.nworld, self.derived = mjm, nworld, derived
     self.device = wp.get_device(device) if device is not None else wp.get_preferred_device()
     self.nq, self.nv, self.nu, self.na = mjm.nq, mjm.nv, mjm.nu, mjm.na
-    self.nbody = mjm.nbody
+    self.nbody, self.nhistory = mjm.nbody, history.size(mjm)
     with wp.ScopedDevice(self.device):
       self.model = _put_model(mjm)
       adapter.silence_overflow(self.model)
       self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
-      self.mocap = {
-        name: wp.clone(getattr(self.data, name)) for name in ("mocap_pos", "mocap_quat")
+      self.defaults = {
+        name: wp.clone(getattr(self.data, name)) for name in ("mocap_pos", "mocap_quat", "history")
       }
       self.tree = Tree.from_model(mjm, self.device)
       self.status = Status(mjm, self.data)
