@@ -87,7 +87,7 @@ def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> np.
   zones = np.ones(nefc, dtype=np.int8)
   if nefc == 0:
     return zones
-  jac = mjd.efc_J.reshape(nefc, mjm.nv)
+  jac = mjd.efc_J[: nefc * mjm.nv].reshape(nefc, mjm.nv)
   y = jac @ mjd.qacc - mjd.efc_aref
   scale = np.abs(jac) @ np.abs(mjd.qacc) + np.abs(mjd.efc_aref) + mujoco.mjMINVAL
   row = 0
