@@ -1,5 +1,6 @@
 """A model with everything that can be observed, and its float64 values and Jacobians."""
 
+import copy
 import dataclasses
 import itertools
 
@@ -28,6 +29,7 @@ REFERENCES = (
   ("geom", "pendulum"),
   ("site", "base_site"),
   ("site", "fixed_site"),
+  ("geom", "finger"),
 )
 
 _OTHER = """
@@ -63,7 +65,7 @@ def _frame_sensors() -> str:
 
 
 def xml(sensors: str) -> str:
-  """Two trees and a fixed body: every joint type, two joints on a body, massless bodies."""
+  """Trees on the world and on a mocap body, a fixed body, every joint type, massless bodies."""
   return f"""
 <mujoco model="observed">
   <option timestep="0.004" magnetic="0.1 -0.4 0.3"/>
@@ -110,6 +112,17 @@ def xml(sensors: str) -> str:
         <geom name="rider" fromto="0 0 0 0.1 0.2 0" mass="0.3"/>
       </body>
     </body>
+    <body name="hand" mocap="true" pos="0.4 -0.6 0.8" euler="40 20 -30">
+      <geom name="hand" mass="0.3"/>
+      <site name="hand_site" pos="0.1 0.02 0.03" euler="0 20 0"/>
+      <body name="palm" pos="0.1 0 0.1" euler="10 0 30">
+        <geom name="palm" mass="0.1"/>
+      </body>
+      <body name="finger" pos="0.2 0.1 0" euler="0 30 0">
+        <joint name="knuckle" type="hinge" axis="0.2 1 0.1" pos="0.01 0.02 0"/>
+        <geom name="finger" fromto="0.05 0 0.02 0.2 0.1 0" mass="0.1"/>
+      </body>
+    </body>
   </worldbody>
   <sensor>
     {sensors}
@@ -150,7 +163,11 @@ class Oracle:
   """Observed quantities of one world of C MuJoCo, as one vector."""
 
   def __init__(self, mjm: mujoco.MjModel, names: tuple[str, ...]):
-    self.mjm, self.names = mjm, names
+    self.mjm, self.names = copy.deepcopy(mjm), names
+    mjm = self.mjm
+    # What the compiler found to coincide with a body or inertial frame may move away from it.
+    for sameframe in (mjm.body_sameframe, mjm.geom_sameframe, mjm.site_sameframe):
+      sameframe[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
     self.data = mujoco.MjData(mjm)
 
   def values(self, qpos, qvel, time: float = 0.0) -> dict[str, np.ndarray]:

@@ -174,7 +174,7 @@ class Program:
   def _follow(self) -> None:
     """Recomputes what follows the parameters in the buffers."""
     parameters.update_followers(self.model, self.buffers)
-    self.sim.place_static_geoms(self.model, self.requested)
+    self.sim.static_geoms.place(self.model, self.requested)
     if self.following:
       self._replay("derived", self.constants.update, 1)
 

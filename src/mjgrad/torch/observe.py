@@ -1,6 +1,5 @@
 """Differentiable kinematic quantities of a state."""
 
-import contextlib
 import weakref
 from collections.abc import Mapping, Sequence
 
@@ -10,13 +9,12 @@ import warp as wp
 from mjgrad._src.engine import parameters
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import InvalidInput
-from mjgrad._src.errors import UnsupportedFeature
-from mjgrad._src.observe.observer import NOT_FOLLOWED
 from mjgrad._src.observe.observer import RELEVANT
 from mjgrad._src.observe.observer import Observer
 from mjgrad.torch.state import State
 from mjgrad.torch.state import torch_device
 from mjgrad.torch.step import _on_device
+from mjgrad.torch.step import _torch_stream
 
 
 def observe(
@@ -24,11 +22,14 @@ def observe(
   state: State,
   names: Sequence[str],
   params: Mapping[str, torch.Tensor] | None = None,
+  *,
+  mocap_pos: torch.Tensor | None = None,
+  mocap_quat: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
-  """Kinematic quantities of every world, differentiable in `state.qpos` and `state.qvel`.
+  """Kinematic quantities of every world, differentiable in the state, poses and parameters.
 
   The values are those that `mujoco_warp` computes at this state; the gradient is exact. A gradient
-  in a quaternion of qpos is orthogonal to it.
+  in a quaternion is orthogonal to it.
 
   Args:
     sim: the simulator.
@@ -38,8 +39,10 @@ def observe(
       and `sensordata`, for sensors of joint positions and velocities, frames of bodies, geoms and
       sites, subtree centres of mass and their velocities, velocimeters, gyros, magnetometers and
       the clock.
-    params: as in `step`; `body_mass` moves the centres of mass. Poses, on which everything observed
-      depends, are not followed yet and refused; nothing observed depends on the others.
+    params: as in `step`. Poses move what is observed, `body_mass` the centres of mass; nothing
+      observed depends on the others.
+    mocap_pos: as in `step`.
+    mocap_quat: as in `step`.
 
   Returns:
     By name, tensors with a leading world axis and MuJoCo's shapes, matrices as [3, 3], in the type
@@ -47,26 +50,28 @@ def observe(
 
   Raises:
     InvalidInput: an unknown name, or a tensor of the wrong shape or device.
-    UnsupportedFeature: sensordata of a model with a sensor that has no gradient; names them all;
-      a parameter that is a pose; a model with mocap bodies.
+    UnsupportedFeature: sensordata of a model with a sensor that has no gradient; names them all.
   """
   if isinstance(names, str):
     raise InvalidInput(f"names is the string {names!r}; expected a list, for example [{names!r}].")
   values = {}
   for name, value in (params or {}).items():
     per_world = parameters.is_per_world(sim.mjm, sim.nworld, name, tuple(value.shape))
-    if name in NOT_FOLLOWED:
-      raise UnsupportedFeature(f"observe does not follow the parameter '{name}' yet.")
     if name in RELEVANT:
       values[name] = (value, per_world)
   call = _call(sim, tuple(names), tuple((name, pw) for name, (_, pw) in values.items()))
+  poses = {"mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
   inputs = [
     call.checked("state.qpos", state.qpos, call.qpos.shape),
     call.checked("state.qvel", state.qvel, call.qvel.shape),
+    *(
+      v if v is None else call.checked(name, v, call.mocap[name][0].shape)
+      for name, v in poses.items()
+    ),
     *(_on_device(f"params['{name}']", v, call.device) for name, (v, _) in values.items()),
   ]
   time = call.checked("state.time", state.time, call.time.shape) if call.reads_time else None
-  if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
+  if torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in inputs):
     outputs = _Observe.apply(call, time, *inputs)
   else:
     outputs = call.forward(time, *inputs)
@@ -87,6 +92,10 @@ class _Call:
     self.reads_time = "sensordata" in names
     self.qpos, self.qvel, self.time = (wp.to_torch(a) for a in (data.qpos, data.qvel, data.time))
     self.outputs = [wp.to_torch(array) for array in self.observer.outputs.values()]
+    self.mocap = {
+      name: (wp.to_torch(array), wp.to_torch(pose))
+      for name, (array, pose) in self.observer.mocap.items()
+    }
     self.buffers = [wp.to_torch(self.observer.buffers[name]) for name in requested]
     self._adjoints: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
 
@@ -96,10 +105,10 @@ class _Call:
     if self._adjoints is None:
       with wp.ScopedDevice(self.observer.device):
         work = self.observer.work
-      results = [work.adj_qpos_ambient, work.adj_qvel]
-      results += [work.adj_body_mass] * len(self.buffers)
+      results = [work.adj_qpos_ambient, work.adj_qvel, work.adj_mocap_pos, work.adj_mocap_quat]
+      results += [work.adj[name] for name in self.observer.requested]
       self._adjoints = (
-        [wp.to_torch(work.adj[name]) for name in self.observer.names],
+        [wp.to_torch(work.adj_observed[name]) for name in self.observer.names],
         [wp.to_torch(array) for array in results],
       )
     return self._adjoints
@@ -109,22 +118,18 @@ class _Call:
       raise InvalidInput(f"{name} has shape {tuple(value.shape)}; expected {tuple(shape)}.")
     return _on_device(name, value, self.device)
 
-  def stream(self) -> contextlib.AbstractContextManager:
-    """Makes Warp launch on PyTorch's current stream, so that neither waits for the other."""
-    if self.device.type == "cpu":
-      return contextlib.nullcontext()
-    stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-    return wp.ScopedStream(stream, sync_enter=False)
-
-  def load(self, qpos: torch.Tensor, qvel: torch.Tensor, *values: torch.Tensor) -> None:
+  def load(self, qpos, qvel, mocap_pos, mocap_quat, *values: torch.Tensor) -> None:
     self.qpos.copy_(qpos)
     self.qvel.copy_(qvel)
+    given = {"mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
+    for name, (target, model_pose) in self.mocap.items():
+      target.copy_(model_pose if given[name] is None else given[name])
     for buffer, value in zip(self.buffers, values, strict=True):
       buffer.copy_(value.view(buffer.shape))
 
   @torch.no_grad()
-  def forward(self, time: torch.Tensor | None, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    with self.stream():
+  def forward(self, time: torch.Tensor | None, *inputs) -> tuple[torch.Tensor, ...]:
+    with _torch_stream(self.observer.device):
       self.load(*inputs)
       if time is not None:
         self.time.copy_(time)
@@ -132,8 +137,8 @@ class _Call:
       return tuple(value.clone() for value in self.outputs)
 
   @torch.no_grad()
-  def backward(self, inputs, cotangents) -> list[torch.Tensor]:
-    with self.stream():
+  def backward(self, inputs, cotangents) -> list[torch.Tensor | None]:
+    with _torch_stream(self.observer.device):
       adj_outputs, adj_inputs = self.adjoints
       self.load(*inputs)
       for target, value in zip(adj_outputs, cotangents, strict=True):
@@ -142,7 +147,8 @@ class _Call:
         else:
           target.copy_(value)
       self.observer.backward()
-      return [result.clone() for result in adj_inputs]
+      results = zip(adj_inputs, inputs, strict=True)
+      return [None if v is None else result.view(v.shape).clone() for result, v in results]
 
 
 _CALLS: weakref.WeakKeyDictionary[Simulator, dict] = weakref.WeakKeyDictionary()
@@ -167,6 +173,4 @@ class _Observe(torch.autograd.Function):
   @staticmethod
   @torch.autograd.function.once_differentiable
   def backward(ctx, *cotangents):
-    inputs = ctx.saved_tensors
-    grads = ctx.call.backward(inputs, cotangents)
-    return None, None, *(grad.view(value.shape) for grad, value in zip(grads, inputs, strict=True))
+    return None, None, *ctx.call.backward(ctx.saved_tensors, cotangents)

@@ -191,7 +191,7 @@ class _Step(torch.autograd.Function):
   ):
     record = any(ctx.needs_input_grad)
     data = program.data
-    with _torch_stream(program):
+    with _torch_stream(program.sim.device):
       _load(data.qpos, qpos)
       _load(data.qvel, qvel)
       _load(data.act, act)
@@ -226,7 +226,7 @@ class _Step(torch.autograd.Function):
     arrays = program.tape.arrays()
     recorded, saved = ctx.saved_tensors[: len(arrays)], ctx.saved_tensors[len(arrays) :]
     qpos, qvel, *inputs = saved
-    with _torch_stream(program):
+    with _torch_stream(program.sim.device):
       program.sim.check()
       for array, slots in zip(arrays, recorded, strict=True):
         wp.to_torch(array)[: program.nstep].copy_(slots)
@@ -280,13 +280,12 @@ def _load_constants(program: Program, names, inputs) -> None:
     _load(program.buffers[name], value)
 
 
-def _torch_stream(program: Program) -> contextlib.AbstractContextManager:
+def _torch_stream(device: wp.Device) -> contextlib.AbstractContextManager:
   """Makes Warp launch on PyTorch's current stream, so that neither waits for the other."""
-  device = program.sim.device
   if not device.is_cuda:
     return wp.ScopedDevice(device)
   stack = contextlib.ExitStack()
   stack.enter_context(wp.ScopedDevice(device))
-  stream = wp.stream_from_torch(torch.cuda.current_stream(torch_device(program.sim)))
+  stream = wp.stream_from_torch(torch.cuda.current_stream(wp.device_to_torch(device)))
   stack.enter_context(wp.ScopedStream(stream, sync_enter=False))
   return stack

@@ -15,16 +15,15 @@ from mjgrad._src.engine.features import FLUID
 from mjgrad._src.engine.features import check_parameters
 from mjgrad._src.engine.features import colliding_types
 from mjgrad._src.engine.implicit_rules import is_implicit
-from mjgrad._src.engine.parameters import PARAMETERS
-from mjgrad._src.engine.parameters import UNIT
-from mjgrad._src.engine.parameters import field_array
-from mjgrad._src.engine.parameters import zeros_like_field
+from mjgrad._src.engine.parameters import given
+from mjgrad._src.engine.parameters import zero_cotangents
 from mjgrad._src.engine.status import NWORD
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms.actuation import Actuation
 from mjgrad._src.terms.tendon_rates import NRATE
+from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree.indices import Tree
 from mjgrad._src.tree.twists import NTWIST
 from mjgrad._src.tree.twists import NWRENCH
@@ -132,13 +131,8 @@ class Workspace:
     self.adj_ten_rate = floats(nworld, model.ntendon, NRATE)
     self.actuation = Actuation.empty(mjm, nworld, requested, self.implicit_actuation, device)
 
-    def frame_wrench(count: int, *names: str) -> wp.array:
-      rows = nworld if any(name in requested for name in names) else 0
-      return wp.zeros((rows, count), dtype=wp.spatial_vector, device=device)
-
-    self.inertial_wrench = frame_wrench(model.nbody, "body_ipos", "body_iquat")
-    self.geom_wrench = frame_wrench(model.ngeom, "geom_pos", "geom_quat")
-    self.site_wrench = frame_wrench(model.nsite, "site_pos", "site_quat")
+    frame_wrenches = frame_poses.empty_wrenches(model, nworld, requested)
+    self.inertial_wrench, self.geom_wrench, self.site_wrench = frame_wrenches
 
     self.adj_qacc = wp.zeros((nworld, nv), dtype=wp.float64, device=device)
     self.adj_qpos = floats(nworld, nv)
@@ -149,14 +143,9 @@ class Workspace:
     self.adj_qfrc_applied = floats(nworld, nv)
     self.adj_mocap_pos = wp.zeros((nworld, model.nmocap), dtype=wp.vec3, device=device)
     self.adj_mocap_quat = wp.zeros((nworld, model.nmocap), dtype=wp.quat, device=device)
-    self.given = {name: buffers.get(name, field_array(model, name)) for name in UNIT}
+    self.given = given(model, buffers)
     self.adj_xfrc_applied = wp.zeros((nworld, model.nbody), dtype=wp.spatial_vector, device=device)
-    self.adj = {
-      name: zeros_like_field(
-        field_array(model, name), (nworld if requested[name] else 1) if name in requested else 0
-      )
-      for name in PARAMETERS
-    }
+    self.adj = zero_cotangents(model, nworld, requested)
     branching = (
       np.flatnonzero(tree.tendon_branching.numpy())
       if self.implicit_tendon_damping or self.implicit_actuation

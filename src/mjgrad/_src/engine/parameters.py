@@ -202,6 +202,16 @@ def zeros_like_field(field: wp.array, rows: int) -> wp.array:
   return wp.zeros((rows, *field.shape[1:]), dtype=field.dtype, device=field.device)
 
 
+def zero_cotangents(
+  model: mjw.Model, nworld: int, requested: dict[str, bool]
+) -> dict[str, wp.array]:
+  """Zero cotangents of all parameters, with leading axis 1 or nworld; empty if not requested."""
+  rows = {name: nworld if per_world else 1 for name, per_world in requested.items()}
+  return {
+    name: zeros_like_field(field_array(model, name), rows.get(name, 0)) for name in PARAMETERS
+  }
+
+
 def with_buffers(
   model: mjw.Model, nworld: int, requested: dict[str, bool]
 ) -> tuple[mjw.Model, dict[str, wp.array]]:
@@ -243,6 +253,11 @@ def _all_lenders(model: mjw.Model) -> dict[str, wp.array]:
   names = ("jnt_actuatorid", "tendon_actuatorid")
   device = model.qpos0.device
   return {name: wp.array(i, dtype=int, device=device) for name, i in zip(names, ids)}
+
+
+def given(model: mjw.Model, buffers: dict[str, wp.array]) -> dict[str, wp.array]:
+  """The values of the parameters in `UNIT` before they are normalised."""
+  return {name: buffers.get(name, field_array(model, name)) for name in UNIT}
 
 
 @wp.kernel

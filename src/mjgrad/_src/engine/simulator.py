@@ -9,7 +9,7 @@ import warp as wp
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine import history
-from mjgrad._src.engine import static_geoms
+from mjgrad._src.engine.static_geoms import StaticGeoms
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.integrators.tableau import RK4
@@ -55,6 +55,7 @@ class Simulator:
     nhistory: size of the buffers of past controls, 0 where no actuator has a delay.
     defaults: the model's poses of mocap bodies and the buffers of a reset, for calls to which none
       are given.
+    static_geoms: places the geoms that never move.
     status: overflows and non-finite states since the last check.
     tableau: the explicit Runge-Kutta method of the model's integrator; None for integrators of one
       stage.
@@ -94,11 +95,11 @@ class Simulator:
       self.defaults = {
         name: wp.clone(getattr(self.data, name)) for name in ("mocap_pos", "mocap_quat", "history")
       }
+      self.static_geoms = StaticGeoms(self.data)
       self.tree = Tree.from_model(mjm, self.device)
       self.status = Status(mjm, self.data)
     self.tableau = TABLEAUS.get(mjm.opt.integrator)
     self._programs: dict = {}
-    self._static_geoms_moved = False
 
   def program(self, requested: dict[str, bool], nstep: int) -> Program:
     """The captured graphs for a set of parameters (name -> per world) and steps per call."""
@@ -107,16 +108,6 @@ class Simulator:
       with wp.ScopedDevice(self.device):
         self._programs[key] = Program(self, requested, nstep)
     return self._programs[key]
-
-  def place_static_geoms(self, model: mjw.Model, requested: dict[str, bool]) -> None:
-    """Places the geoms of static bodies as `model` says, where the requested parameters move them.
-
-    A call without these parameters finds the geoms where the simulator's own model has them.
-    """
-    moved = not static_geoms.MOVING.isdisjoint(requested)
-    if moved or self._static_geoms_moved:
-      static_geoms.place(model, self.data)
-    self._static_geoms_moved = moved
 
   def check(self) -> None:
     """Waits for the device and raises for overflows and non-finite states since the last check.

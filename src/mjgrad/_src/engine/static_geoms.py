@@ -6,6 +6,8 @@ their quaternions are given per call they do move, from call to call:
     X_geom = X_1 ... X_b X_g        the bodies between the world and the geom, and the geom itself
 """
 
+from collections.abc import Container
+
 import mujoco_warp as mjw
 import warp as wp
 
@@ -15,7 +17,7 @@ from mjgrad._src.engine.adapter import rot_vec_quat
 
 wp.set_module_options({"enable_backward": False})
 
-MOVING = frozenset(("body_pos", "body_quat", "geom_pos", "geom_quat"))
+MOVING = ("body_pos", "body_quat", "geom_pos", "geom_quat")
 """Parameters that move geoms of static bodies."""
 
 
@@ -68,3 +70,22 @@ def place(m: mjw.Model, d: mjw.Data) -> None:
     ],
     outputs=[d.geom_xpos, d.geom_xmat],
   )
+
+
+class StaticGeoms:
+  """Keeps the geoms of static bodies where the model of the present call has them.
+
+  Args:
+    data: the engine's data, with these geoms where the simulator's own model has them.
+  """
+
+  def __init__(self, data: mjw.Data):
+    self.data = data
+    self._moved = False
+
+  def place(self, m: mjw.Model, requested: Container[str]) -> None:
+    """Places them as `m` says, where `requested` parameters move them or an earlier call did."""
+    moved = any(name in requested for name in MOVING)
+    if moved or self._moved:
+      place(m, self.data)
+    self._moved = moved

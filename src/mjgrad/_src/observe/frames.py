@@ -1,25 +1,17 @@
-"""Frames fixed to bodies, and the wrench that a cotangent of a frame exerts on its body.
+"""The frames that sensors are attached to: bodies, inertial frames, geoms and sites.
 
-A frame has a position p, a rotation R (columns x_k), the linear velocity u of p and the angular
-velocity w, all in world coordinates. Its body moves by the twist S about the reference point of its
-tree, and with it dp = S at p and dR = [rotation of S] R. A cotangent is (adj_pos, adj_rot, adj_lin,
-adj_ang), where adj_rot is a torque (rotation.py). At fixed twists T of the bodies, u = T at p moves
-with p by w cross dp. This gives the two wrenches
+A frame rides on its body with a pose that the model fixes (body frames, "xbody", coincide with the
+body). tree/attach.py turns its cotangents into wrenches on the body; what the frame alone receives
+goes to its own pose, see tree/frame_poses.py.
 
-    F^V = (adj_lin, adj_ang) at p
-    P   = (adj_pos + adj_lin cross w, adj_rot) at p  +  T x* F^V
-
-of which the last term counts the twist as attached to the body, as `tree/sweep.py` asks.
-
-Source: DESIGN section 2; Featherstone, Rigid Body Dynamics Algorithms (2008), chapter 2.
+Source: MuJoCo documentation, XML reference, "sensor", `objtype`.
 """
 
 import mujoco
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import mul_quat
-from mjgrad._src.spatial import cross_force
-from mjgrad._src.spatial import wrench_at
 
 wp.set_module_options({"enable_backward": False})
 
@@ -27,21 +19,6 @@ BODY = wp.constant(int(mujoco.mjtObj.mjOBJ_BODY))
 XBODY = wp.constant(int(mujoco.mjtObj.mjOBJ_XBODY))
 GEOM = wp.constant(int(mujoco.mjtObj.mjOBJ_GEOM))
 SITE = wp.constant(int(mujoco.mjtObj.mjOBJ_SITE))
-
-
-@wp.func
-def pose_wrench(
-  twist: wp.spatial_vector,
-  offset: wp.vec3,
-  adj_pos: wp.vec3,
-  adj_rot: wp.vec3,
-  adj_lin: wp.vec3,
-  adj_ang: wp.vec3,
-) -> wp.spatial_vector:
-  """P of a frame at `offset` from the reference point, on a body with this twist."""
-  adj_point = adj_pos + wp.cross(adj_lin, wp.spatial_top(twist))
-  moved = cross_force(twist, wrench_at(adj_lin, adj_ang, offset))
-  return wrench_at(adj_point, adj_rot, offset) + moved
 
 
 @wp.func
@@ -106,3 +83,23 @@ def frame_quat(
     elif objtype == BODY:
       quat = mul_quat(quat, body_iquat[worldid % body_iquat.shape[0], objid])
   return quat
+
+
+@wp.func
+def accumulate_own(
+  worldid: int,
+  objtype: int,
+  objid: int,
+  own: wp.spatial_vector,
+  inertial_wrench: wp.array2d[wp.spatial_vector],
+  geom_wrench: wp.array2d[wp.spatial_vector],
+  site_wrench: wp.array2d[wp.spatial_vector],
+):
+  """Adds what a frame alone receives, where its pose is a parameter."""
+  if objid >= 0:
+    if objtype == GEOM:
+      accumulate(geom_wrench, worldid, objid, own)
+    elif objtype == SITE:
+      accumulate(site_wrench, worldid, objid, own)
+    elif objtype == BODY:
+      accumulate(inertial_wrench, worldid, objid, own)

@@ -2,9 +2,11 @@
 
 An `Observer` belongs to one choice of quantities. The forward graph runs the engine's kinematics
 (and its sensors); the backward graph repeats it at the saved state, turns every cotangent into
-wrenches on bodies, and sweeps the tree once:
+wrenches on bodies and on what is fixed in them, and sweeps the tree once, as a step does:
 
     (adj_xpos, ..., adj_sensordata)  ->  P, F^V  ->  adj_qpos, adj_qvel  ->  ambient adj_qpos
+                                                 ->  poses of bodies, joints, mocap bodies
+                                     ->  poses of inertial frames, geoms, sites
 """
 
 import functools
@@ -17,10 +19,11 @@ from mjgrad._src import graphs
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.errors import InvalidInput
-from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators import coordinates
 from mjgrad._src.observe import quantities
 from mjgrad._src.observe import sensors
+from mjgrad._src.tree import body_poses
+from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree import sweep
 from mjgrad._src.tree import twists
 from mjgrad._src.tree.indices import Tree
@@ -41,18 +44,15 @@ QUANTITIES = {
 }
 """What can be observed; names, units and shapes are MuJoCo's."""
 
-RELEVANT = ("body_mass",)
-"""Parameters that a quantity depends on; the gradient in others but `NOT_FOLLOWED` is zero."""
-
-NOT_FOLLOWED = (
-  *(f"{kind}_{leaf}" for kind in ("body", "geom", "site") for leaf in ("pos", "quat")),
-  "body_ipos",
-  "body_iquat",
-  "jnt_pos",
-  "jnt_axis",
-  "qpos0",
+RELEVANT = (
+  "body_mass",
+  *body_poses.BODY,
+  *body_poses.JOINT,
+  *frame_poses.INERTIAL,
+  *frame_poses.GEOM,
+  *frame_poses.SITE,
 )
-"""Parameters that quantities depend on, without a gradient here."""
+"""Parameters that a quantity depends on; the gradient in all others is zero."""
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -73,18 +73,25 @@ class Observer:
   Raises:
     InvalidInput: an unknown name.
     UnsupportedFeature: sensordata of a model with a sensor that has no gradient; names them all.
+
+  Attributes:
+    outputs: the engine's arrays of the quantities, by name
+    buffers: where the values of the parameters go, by name
+    mocap: where the poses of mocap bodies go and the model's, by name
   """
 
   def __init__(self, sim, names: tuple[str, ...], requested: dict[str, bool]):
     check_names(names)
-    if sim.mjm.nmocap:
-      raise UnsupportedFeature("observe does not take the poses of mocap bodies yet.")
     if "sensordata" in names:
       sensors.check_sensors(sim.mjm)
     self.names, self.requested = names, requested
     self.mjm, self.data, self.tree, self.device = sim.mjm, sim.data, sim.tree, sim.device
+    self.static_geoms = sim.static_geoms
     self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, requested)
     self.outputs = {name: getattr(self.data, name) for name in names}
+    self.mocap = {
+      name: (getattr(self.data, name), sim.defaults[name]) for name in ("mocap_pos", "mocap_quat")
+    }
     self._graphs: dict[str, wp.Graph] = {}
 
   @functools.cached_property
@@ -92,15 +99,21 @@ class Observer:
     return Work(self)
 
   def forward(self) -> None:
-    """Fills `outputs` from `data.qpos`, `data.qvel`, `data.time` and `buffers`."""
+    """Fills `outputs` from the state and the mocap poses in `data` and from `buffers`."""
+    self._follow()
     self._replay("forward", self._forward)
 
   def backward(self) -> None:
-    """Fills the results in `work` from `work.adj`, at the same state in `data`."""
+    """Fills the results in `work` from `work.adj_observed`, at the same state and parameters."""
+    self._follow()
     self._replay("backward", self._backward)
 
-  def _forward(self) -> None:
+  def _follow(self) -> None:
+    """Recomputes what follows the parameters in the buffers."""
     parameters.update_followers(self.model, self.buffers)
+    self.static_geoms.place(self.model, self.requested)
+
+  def _forward(self) -> None:
     adapter.kinematics(self.model, self.data)
     if "sensordata" in self.names:
       adapter.sensors(self.model, self.data)
@@ -108,16 +121,20 @@ class Observer:
   def _backward(self) -> None:
     work = self.work
     self._forward()
-    work.adj_qpos.zero_()
-    work.adj_qvel.zero_()
-    work.adj_body_mass.zero_()
+    for result in (work.adj_qpos, work.adj_qvel, work.adj_mocap_pos, work.adj_mocap_quat):
+      result.zero_()
+    for name in self.requested:
+      work.adj[name].zero_()
     twists.launch(work)
+    frame_poses.start(work)
     quantities.body_vjp(work)
     quantities.attached_vjp(work)
     quantities.cvel_vjp(work)
     sensors.vjp(work)
     quantities.subtree_vjp(work)
     sweep.launch(work)
+    body_poses.launch(work)
+    frame_poses.launch(work)
     tape_qpos = self.data.qpos.reshape((1, *self.data.qpos.shape))
     coordinates.to_ambient(self.model, tape_qpos, 0, work.adj_qpos, work.adj_qpos_ambient)
 
@@ -131,7 +148,7 @@ class Work:
   """Arrays of the backward pass.
 
   Attributes:
-    adj: cotangents by quantity, in the type and shape of the quantity; empty if not observed
+    adj_observed: cotangents by quantity, in its type and shape; empty if not observed
     subtree_linvel: velocity of every subtree's centre of mass [m/s] where a sensor reads it, else
       zero, shape [nworld, nbody]
     adj_com: cotangent of every subtree's centre of mass [1/m], shape [nworld, nbody]
@@ -139,9 +156,14 @@ class Work:
     adj_qpos: result in the tangent space, shape [nworld, nv]
     adj_qpos_ambient: result in the coordinates of qpos, shape [nworld, nq]
     adj_qvel: result, shape [nworld, nv]
-    adj_body_mass: result, shape [1 or nworld, nbody]; empty if not requested
+    adj: results by parameter, leading axis 1 or nworld; empty if not requested
+    adj_mocap_pos: result, shape [nworld, nmocap]
+    adj_mocap_quat: result, shape [nworld, nmocap]
+    given: the values of quaternions and axes before they are normalised
     clip_bound: see `sensors.clip_bounds`; None if no sensor has a cutoff
-    wrench: slots V and POSE are used, the others stay zero, shape [nworld, NWRENCH, nbody]
+    inertial_wrench, geom_wrench, site_wrench: see tree/frame_poses.py
+    wrench: slots V and POSE are used, the others are zero, shape [nworld, NWRENCH, nbody]
+    product, product_wrench: those of velocity products that a step integrates implicitly; empty
     twist: shape [nworld, NTWIST, nv + 1]; only V matters where the other wrenches are zero
   """
 
@@ -156,11 +178,11 @@ class Work:
     def zeros(*shape: int, dtype: type = float) -> wp.array:
       return wp.zeros(shape, dtype=dtype, device=observer.device)
 
-    self.adj = {}
+    self.adj_observed = {}
     for name in QUANTITIES:
       primal = getattr(self.data, name)
       shape = primal.shape if name in observer.names else (0,) * primal.ndim
-      self.adj[name] = zeros(*shape, dtype=primal.dtype)
+      self.adj_observed[name] = zeros(*shape, dtype=primal.dtype)
     bound = sensors.clip_bounds(mjm) if "sensordata" in observer.names else np.zeros(0)
     self.clip_bound = None
     if np.isfinite(bound).any():
@@ -174,11 +196,17 @@ class Work:
     self.adj_qpos = zeros(nworld, nv)
     self.adj_qvel = zeros(nworld, nv)
     self.adj_qpos_ambient = zeros(nworld, mjm.nq)
-    rows = (nworld if requested["body_mass"] else 1) if "body_mass" in requested else 0
-    self.adj_body_mass = zeros(rows, nbody)
+    self.adj = parameters.zero_cotangents(self.model, nworld, requested)
+    self.adj_mocap_pos = wp.zeros_like(self.data.mocap_pos)
+    self.adj_mocap_quat = wp.zeros_like(self.data.mocap_quat)
+    self.given = parameters.given(self.model, observer.buffers)
 
     self.gravity_enabled = False
     self.qacc = self.lam = self.mu = self.delta = zeros(nworld, nv)
     self.twist = zeros(nworld, twists.NTWIST, nv + 1, dtype=wp.spatial_vector)
     self.wrench = zeros(nworld, twists.NWRENCH, nbody, dtype=wp.spatial_vector)
     self.subtree_wrench = wp.zeros_like(self.wrench)
+    frame_wrenches = frame_poses.empty_wrenches(self.model, nworld, requested)
+    self.inertial_wrench, self.geom_wrench, self.site_wrench = frame_wrenches
+    self.product = zeros(0, nv + 1, dtype=wp.spatial_vector)
+    self.product_wrench = zeros(0, nbody, dtype=wp.spatial_vector)

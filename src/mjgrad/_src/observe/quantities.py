@@ -1,28 +1,29 @@
 """Cotangents of kinematic quantities of bodies, geoms, sites and subtrees.
 
-Poses and their velocities are frames, see `observe/frames.py`. What is more:
+Poses and their velocities are attached frames, see `tree/attach.py`. What is more:
 
     cvel          the twist T_b about the reference point c of its tree, a point that moves:
                   F^V = adj_cvel,  P = T_b x* F^V,  and adj_lin cross w is a cotangent of c
     subtree_com   com_a = sum_b m_b xipos_b / M_a over the subtree of a: a force at every xipos_b
     linear velocity of com_a (for sensors): the same sum over the velocities of the xipos_b
 
-The masses m_b, and with them M_a, are the only parameters: dcom_a/dm_b = (xipos_b - com_a) / M_a.
+The masses m_b, and with them M_a, give dcom_a/dm_b = (xipos_b - com_a) / M_a.
 
-Held fixed: where frames sit on their bodies (`site_pos`, `geom_quat`, `body_ipos`, ...).
-
-Source: MuJoCo documentation, `mj_comPos` and `mj_comVel`; DESIGN section 2.
+Source: MuJoCo documentation, `mj_comPos` and `mj_comVel`; docs/derivation.md, "Observations".
 """
 
 import mujoco
 import warp as wp
 
-from mjgrad._src.observe.frames import pose_wrench
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.rotation import matrix_torque
 from mjgrad._src.rotation import quat_torque
-from mjgrad._src.spatial import cross_force
-from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.tree.attach import FrameAdjoint
+from mjgrad._src.tree.attach import add_frame
+from mjgrad._src.tree.attach import add_pose
+from mjgrad._src.tree.attach import add_wrench
+from mjgrad._src.tree.attach import frame_state
 from mjgrad._src.tree.twists import POSE
 from mjgrad._src.tree.twists import V
 
@@ -52,6 +53,7 @@ def _body_vjp(
   adj_com_out: wp.array2d[wp.vec3],
   adj_com_velocity_out: wp.array2d[wp.vec3],
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
   reference = subtree_com_in[worldid, body_rootid[bodyid]]
@@ -60,7 +62,9 @@ def _body_vjp(
   if adj_xpos_in.shape[0] > 0:
     pose += wrench_at(adj_xpos_in[worldid, bodyid], none, xpos_in[worldid, bodyid] - reference)
   if adj_xipos_in.shape[0] > 0:
-    pose += wrench_at(adj_xipos_in[worldid, bodyid], none, xipos_in[worldid, bodyid] - reference)
+    force = adj_xipos_in[worldid, bodyid]
+    pose += wrench_at(force, none, xipos_in[worldid, bodyid] - reference)
+    accumulate(inertial_wrench_out, worldid, bodyid, wp.spatial_vector(none, force))
   if adj_xquat_in.shape[0] > 0:
     pose += wp.spatial_vector(
       quat_torque(xquat_in[worldid, bodyid], adj_xquat_in[worldid, bodyid]), none
@@ -70,7 +74,6 @@ def _body_vjp(
       matrix_torque(xmat_in[worldid, bodyid], adj_xmat_in[worldid, bodyid]), none
     )
   wrench_out[worldid, POSE, bodyid] = pose
-  wrench_out[worldid, V, bodyid] = wp.spatial_vector()
 
   adj_com = wp.vec3(0.0)
   if adj_subtree_com_in.shape[0] > 0:
@@ -94,17 +97,19 @@ def _attached_vjp(
   adj_mat_in: wp.array2d[wp.mat33],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  frame_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, frameid = wp.tid()
   body = bodyid[frameid]
-  pose = wp.spatial_vector()
+  force = wp.vec3(0.0)
+  torque = wp.vec3(0.0)
   if adj_pos_in.shape[0] > 0:
-    offset = pos[worldid, frameid] - subtree_com_in[worldid, body_rootid[body]]
-    pose += wrench_at(adj_pos_in[worldid, frameid], wp.vec3(0.0), offset)
+    force = adj_pos_in[worldid, frameid]
   if adj_mat_in.shape[0] > 0:
     torque = matrix_torque(mat[worldid, frameid], adj_mat_in[worldid, frameid])
-    pose += wp.spatial_vector(torque, wp.vec3(0.0))
-  wp.atomic_add(wrench_out, worldid, POSE, body, pose)
+  offset = pos[worldid, frameid] - subtree_com_in[worldid, body_rootid[body]]
+  add_pose(worldid, body, force, torque, offset, wrench_out)
+  accumulate(frame_wrench_out, worldid, frameid, wp.spatial_vector(torque, force))
 
 
 @wp.kernel
@@ -123,8 +128,7 @@ def _cvel_vjp(
   worldid, bodyid = wp.tid()
   v = twist[worldid, V, body_lastdof[bodyid] + 1]
   adj = adj_cvel_in[worldid, bodyid]
-  wrench_out[worldid, V, bodyid] += adj
-  wrench_out[worldid, POSE, bodyid] += cross_force(v, adj)
+  add_wrench(worldid, bodyid, V, v, adj, wrench_out)
   adj_reference = wp.cross(wp.spatial_bottom(adj), wp.spatial_top(v))
   wp.atomic_add(adj_com_out, worldid, body_rootid[bodyid], adj_reference)
 
@@ -149,16 +153,15 @@ def _subtree_vjp(
   # Adjoint out (+=):
   adj_body_mass_out: wp.array2d[float],
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
-  v = twist[worldid, V, body_lastdof[bodyid] + 1]
   pos = xipos_in[worldid, bodyid]
   offset = pos - subtree_com_in[worldid, body_rootid[bodyid]]
-  velocity = velocity_at(v, offset)
+  frame = frame_state(twist, worldid, body_lastdof[bodyid] + 1, offset)
   mass = body_mass[worldid % body_mass.shape[0], bodyid]
 
-  adj_pos = wp.vec3(0.0)
-  adj_lin = wp.vec3(0.0)
+  adj = FrameAdjoint()
   adj_mass = float(0.0)
   ancestor = int(bodyid)
   while ancestor >= 0:
@@ -166,25 +169,24 @@ def _subtree_vjp(
     adj_com = adj_com_in[worldid, ancestor]
     if total >= MINVAL:
       adj_velocity = adj_com_velocity_in[worldid, ancestor]
-      adj_pos += adj_com * (mass / total)
-      adj_lin += adj_velocity * (mass / total)
+      adj.pos += adj_com * (mass / total)
+      adj.vel += adj_velocity * (mass / total)
       share = wp.dot(adj_com, pos - subtree_com_in[worldid, ancestor])
-      share += wp.dot(adj_velocity, velocity - subtree_linvel[worldid, ancestor])
+      share += wp.dot(adj_velocity, frame.vel - subtree_linvel[worldid, ancestor])
       adj_mass += share / total
     elif ancestor == bodyid:
-      adj_pos += adj_com
+      adj.pos += adj_com
     ancestor = wp.where(ancestor == 0, -1, body_parentid[ancestor])
 
-  none = wp.vec3(0.0)
-  wrench_out[worldid, V, bodyid] += wrench_at(adj_lin, none, offset)
-  wrench_out[worldid, POSE, bodyid] += pose_wrench(v, offset, adj_pos, none, adj_lin, none)
-  if adj_body_mass_out.shape[0] > 0:
-    wp.atomic_add(adj_body_mass_out, worldid % adj_body_mass_out.shape[0], bodyid, adj_mass)
+  own = add_frame(worldid, bodyid, frame, adj, wrench_out)
+  accumulate(inertial_wrench_out, worldid, bodyid, own)
+  accumulate(adj_body_mass_out, worldid, bodyid, adj_mass)
 
 
 def body_vjp(work) -> None:
   """Starts the wrenches and the cotangents of the subtrees' centres of mass."""
-  m, d, adj = work.model, work.data, work.adj
+  m, d, adj = work.model, work.data, work.adj_observed
+  work.wrench.zero_()
   wp.launch(
     _body_vjp,
     dim=(d.nworld, m.nbody),
@@ -201,14 +203,15 @@ def body_vjp(work) -> None:
       adj["xipos"],
       adj["subtree_com"],
     ],
-    outputs=[work.adj_com, work.adj_com_velocity, work.wrench],
+    outputs=[work.adj_com, work.adj_com_velocity, work.wrench, work.inertial_wrench],
   )
 
 
 def attached_vjp(work) -> None:
   """Adds the wrenches of geoms and sites."""
-  m, d, adj = work.model, work.data, work.adj
-  for kind, bodyid in (("geom", m.geom_bodyid), ("site", m.site_bodyid)):
+  m, d, adj = work.model, work.data, work.adj_observed
+  frames = (("geom", m.geom_bodyid, work.geom_wrench), ("site", m.site_bodyid, work.site_wrench))
+  for kind, bodyid, frame_wrench in frames:
     adj_pos, adj_mat = adj[f"{kind}_xpos"], adj[f"{kind}_xmat"]
     if not adj_pos.size and not adj_mat.size:
       continue
@@ -217,26 +220,26 @@ def attached_vjp(work) -> None:
       _attached_vjp,
       dim=pos.shape,
       inputs=[m.body_rootid, d.subtree_com, bodyid, pos, mat, adj_pos, adj_mat],
-      outputs=[work.wrench],
+      outputs=[work.wrench, frame_wrench],
     )
 
 
 def cvel_vjp(work) -> None:
   """Adds the wrenches of `cvel`."""
-  if not work.adj["cvel"].size:
+  if not work.adj_observed["cvel"].size:
     return
   m, d = work.model, work.data
   wp.launch(
     _cvel_vjp,
     dim=(d.nworld, m.nbody),
-    inputs=[m.body_rootid, work.tree.body_lastdof, work.twist, work.adj["cvel"]],
+    inputs=[m.body_rootid, work.tree.body_lastdof, work.twist, work.adj_observed["cvel"]],
     outputs=[work.adj_com, work.wrench],
   )
 
 
 def subtree_vjp(work) -> None:
   """Adds the wrenches of everything that has left a cotangent on a subtree's centre of mass."""
-  if not any(work.adj[name].size for name in ("subtree_com", "cvel", "sensordata")):
+  if not any(work.adj_observed[name].size for name in ("subtree_com", "cvel", "sensordata")):
     return
   m, d = work.model, work.data
   wp.launch(
@@ -255,5 +258,5 @@ def subtree_vjp(work) -> None:
       work.adj_com,
       work.adj_com_velocity,
     ],
-    outputs=[work.adj_body_mass, work.wrench],
+    outputs=[work.adj["body_mass"], work.wrench, work.inertial_wrench],
   )

@@ -12,26 +12,26 @@ With a = Rr adj_y, the reference frame receives the torque -z cross a, and the r
 `framequat` reads qr^-1 q. The cotangent of an entry that `cutoff` clips is zero. `clock` reads the
 time, which carries no gradient.
 
-Source: MuJoCo documentation, XML reference, "sensor"; `observe/frames.py`.
+Source: MuJoCo documentation, XML reference, "sensor"; `observe/frames.py`, `tree/attach.py`.
 """
 
 import mujoco
 import numpy as np
 import warp as wp
 
+from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators import manifold
+from mjgrad._src.observe.frames import accumulate_own
 from mjgrad._src.observe.frames import frame_body
 from mjgrad._src.observe.frames import frame_pos
 from mjgrad._src.observe.frames import frame_quat
-from mjgrad._src.observe.frames import pose_wrench
 from mjgrad._src.rotation import conjugate
 from mjgrad._src.rotation import quat_torque
-from mjgrad._src.spatial import velocity_at
-from mjgrad._src.spatial import wrench_at
-from mjgrad._src.tree.twists import POSE
-from mjgrad._src.tree.twists import V
+from mjgrad._src.tree.attach import FrameAdjoint
+from mjgrad._src.tree.attach import add_frame
+from mjgrad._src.tree.attach import frame_state
 
 wp.set_module_options({"enable_backward": False})
 
@@ -185,6 +185,7 @@ def _site_sensor_vjp(
   adj_sensordata_in: wp.array2d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, sensorid = wp.tid()
   kind = sensor_type[sensorid]
@@ -192,23 +193,20 @@ def _site_sensor_vjp(
     return
   objid = sensor_objid[sensorid]
   bodyid = site_bodyid[objid]
-  v = twist[worldid, V, body_lastdof[bodyid] + 1]
   offset = site_xpos_in[worldid, objid] - subtree_com_in[worldid, body_rootid[bodyid]]
   a = site_xmat_in[worldid, objid] @ _vec3(adj_sensordata_in, worldid, sensor_adr[sensorid])
 
+  frame = frame_state(twist, worldid, body_lastdof[bodyid] + 1, offset)
+  adj = FrameAdjoint()
   z = opt_magnetic[worldid % opt_magnetic.shape[0]]
-  adj_lin = wp.vec3(0.0)
-  adj_ang = wp.vec3(0.0)
   if kind == GYRO:
-    z = wp.spatial_top(v)
-    adj_ang = a
+    z = wp.spatial_top(frame.v)
+    adj.rot_vel = a
   elif kind == VELOCIMETER:
-    z = velocity_at(v, offset)
-    adj_lin = a
-  adj_rot = -wp.cross(z, a)
-  pose = pose_wrench(v, offset, wp.vec3(0.0), adj_rot, adj_lin, adj_ang)
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
-  wp.atomic_add(wrench_out, worldid, V, bodyid, wrench_at(adj_lin, adj_ang, offset))
+    z = frame.vel
+    adj.vel = a
+  adj.rot = -wp.cross(z, a)
+  accumulate(site_wrench_out, worldid, objid, add_frame(worldid, bodyid, frame, adj, wrench_out))
 
 
 @wp.kernel
@@ -240,6 +238,9 @@ def _frame_sensor_vjp(
   adj_sensordata_in: wp.array2d[float],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  inertial_wrench_out: wp.array2d[wp.spatial_vector],
+  geom_wrench_out: wp.array2d[wp.spatial_vector],
+  site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, sensorid = wp.tid()
   kind = sensor_type[sensorid]
@@ -259,50 +260,49 @@ def _frame_sensor_vjp(
   qr = frame_quat(body_iquat, geom_quat, site_quat, xquat_in, worldid, body_r, reftype, refid)
   offset = p - subtree_com_in[worldid, body_rootid[body]]
   offset_r = pr - subtree_com_in[worldid, body_rootid[body_r]]
-  v = twist[worldid, V, body_lastdof[body] + 1]
-  v_r = twist[worldid, V, body_lastdof[body_r] + 1]
+  frame = frame_state(twist, worldid, body_lastdof[body] + 1, offset)
+  frame_r = frame_state(twist, worldid, body_lastdof[body_r] + 1, offset_r)
 
-  none = wp.vec3(0.0)
-  adj_pos = none
-  adj_rot = none
-  adj_lin = none
-  adj_ang = none
-  adj_rot_r = none
-  adj_ang_r = none
+  adj = FrameAdjoint()
+  adj_r = FrameAdjoint()
   if kind == FRAMEQUAT:
     relative = mul_quat(conjugate(qr), q)
-    adj_rot = _rotate(qr, quat_torque(relative, _quat(adj_sensordata_in, worldid, adr)))
-    adj_rot_r = -adj_rot
+    adj.rot = _rotate(qr, quat_torque(relative, _quat(adj_sensordata_in, worldid, adr)))
+    adj_r.rot = -adj.rot
   else:
     a = _rotate(qr, _vec3(adj_sensordata_in, worldid, adr))
     d = p - pr
     z = d
     if kind == FRAMEPOS:
-      adj_pos = a
+      adj.pos = a
     elif axes:
       axis = wp.vec3(0.0)
       axis[kind - FRAMEXAXIS] = 1.0
       z = _rotate(q, axis)
-      adj_rot = wp.cross(z, a)
+      adj.rot = wp.cross(z, a)
     elif kind == FRAMEANGVEL:
-      z = wp.spatial_top(v) - wp.spatial_top(v_r)
-      adj_ang = a
-      adj_ang_r = -a
+      z = wp.spatial_top(frame.v) - wp.spatial_top(frame_r.v)
+      adj.rot_vel = a
+      adj_r.rot_vel = -a
     else:
-      w_r = wp.spatial_top(v_r)
-      z = velocity_at(v, offset) - velocity_at(v_r, offset_r) + wp.cross(d, w_r)
-      adj_lin = a
-      adj_pos = wp.cross(w_r, a)
-      adj_ang_r = wp.cross(a, d)
-    adj_rot_r = -wp.cross(z, a)
+      w_r = wp.spatial_top(frame_r.v)
+      z = frame.vel - frame_r.vel + wp.cross(d, w_r)
+      adj.vel = a
+      adj.pos = wp.cross(w_r, a)
+      adj_r.vel = -a
+      adj_r.rot_vel = wp.cross(a, d)
+    adj_r.pos = -adj.pos
+    adj_r.rot = -wp.cross(z, a)
 
-  pose = pose_wrench(v, offset, adj_pos, adj_rot, adj_lin, adj_ang)
-  wp.atomic_add(wrench_out, worldid, POSE, body, pose)
-  wp.atomic_add(wrench_out, worldid, V, body, wrench_at(adj_lin, adj_ang, offset))
+  own = add_frame(worldid, body, frame, adj, wrench_out)
+  accumulate_own(
+    worldid, objtype, objid, own, inertial_wrench_out, geom_wrench_out, site_wrench_out
+  )
   if refid >= 0:
-    pose_r = pose_wrench(v_r, offset_r, -adj_pos, adj_rot_r, -adj_lin, adj_ang_r)
-    wp.atomic_add(wrench_out, worldid, POSE, body_r, pose_r)
-    wp.atomic_add(wrench_out, worldid, V, body_r, wrench_at(-adj_lin, adj_ang_r, offset_r))
+    own_r = add_frame(worldid, body_r, frame_r, adj_r, wrench_out)
+    accumulate_own(
+      worldid, reftype, refid, own_r, inertial_wrench_out, geom_wrench_out, site_wrench_out
+    )
 
 
 @wp.func
@@ -315,7 +315,7 @@ def _rotate(q: wp.quat, v: wp.vec3) -> wp.vec3:
 def vjp(work) -> None:
   """Adds what the cotangent of sensordata leaves on coordinates, bodies and subtrees."""
   m, d, tree = work.model, work.data, work.tree
-  adj = work.adj["sensordata"]
+  adj = work.adj_observed["sensordata"]
   if not adj.size:
     return
   dim = (d.nworld, m.nsensor)
@@ -352,7 +352,7 @@ def vjp(work) -> None:
       work.twist,
       adj,
     ],
-    outputs=[work.wrench],
+    outputs=[work.wrench, work.site_wrench],
   )
   wp.launch(
     _frame_sensor_vjp,
@@ -380,5 +380,5 @@ def vjp(work) -> None:
       work.twist,
       adj,
     ],
-    outputs=[work.wrench],
+    outputs=[work.wrench, work.inertial_wrench, work.geom_wrench, work.site_wrench],
   )

@@ -10,6 +10,9 @@ a frame alone receives while its body and all twists stay: `work.inertial_wrench
 Source: docs/derivation.md, "Poses".
 """
 
+from collections.abc import Container
+
+import mujoco_warp as mjw
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
@@ -18,6 +21,10 @@ from mjgrad._src.integrators.manifold import to_ambient
 from mjgrad._src.rotation import conjugate
 
 wp.set_module_options({"enable_backward": False})
+
+INERTIAL = ("body_ipos", "body_iquat")
+GEOM = ("geom_pos", "geom_quat")
+SITE = ("site_pos", "site_quat")
 
 
 @wp.kernel
@@ -42,6 +49,18 @@ def _frame_vjp(
   accumulate(adj_quat_out, worldid, frameid, to_ambient(given, torque))
 
 
+def empty_wrenches(
+  m: mjw.Model, nworld: int, requested: Container[str]
+) -> tuple[wp.array, wp.array, wp.array]:
+  """Wrenches of inertial frames, geoms and sites, no rows for poses that are not requested."""
+
+  def wrench(count: int, names: tuple[str, str]) -> wp.array:
+    rows = nworld if any(name in requested for name in names) else 0
+    return wp.zeros((rows, count), dtype=wp.spatial_vector, device=m.qpos0.device)
+
+  return wrench(m.nbody, INERTIAL), wrench(m.ngeom, GEOM), wrench(m.nsite, SITE)
+
+
 def start(work) -> None:
   """Clears the wrenches of the frames."""
   for wrench in (work.inertial_wrench, work.geom_wrench, work.site_wrench):
@@ -52,11 +71,11 @@ def launch(work) -> None:
   """Adds the gradients of the poses, after all terms."""
   m, d = work.model, work.data
   frames = (
-    (work.inertial_wrench, d.ximat, work.tree.bodies, "body_ipos", "body_iquat"),
-    (work.geom_wrench, d.geom_xmat, m.geom_bodyid, "geom_pos", "geom_quat"),
-    (work.site_wrench, d.site_xmat, m.site_bodyid, "site_pos", "site_quat"),
+    (work.inertial_wrench, d.ximat, work.tree.bodies, INERTIAL),
+    (work.geom_wrench, d.geom_xmat, m.geom_bodyid, GEOM),
+    (work.site_wrench, d.site_xmat, m.site_bodyid, SITE),
   )
-  for wrench, xmat, bodyid, pos, quat in frames:
+  for wrench, xmat, bodyid, (pos, quat) in frames:
     if wrench.size:
       wp.launch(
         _frame_vjp,
