@@ -223,6 +223,13 @@ def _options() -> list[Case]:
       if hasattr(mujoco.mjtIntegrator, "mjINT_DISCRETE")
       else rig(),
     ),
+    Case(
+      "Integrators",
+      "discrete, contacts",
+      contact("plane", "box", option='integrator="discrete"')
+      if hasattr(mujoco.mjtIntegrator, "mjINT_DISCRETE")
+      else rig(),
+    ),
     *(
       Case(
         "Solvers",

@@ -288,7 +288,7 @@ def variant(
   Args:
     source: a compiled model or an MJCF string.
     integrator: "euler", "euler_explicit" (Euler with the implicit damping disabled),
-      "implicit", "implicitfast" or "rk4".
+      "implicit", "implicitfast", "discrete" or "rk4".
     cone: "pyramidal" or "elliptic".
     disable_eulerdamp: explicit joint damping under Euler.
     solver: "newton" or "cg".
@@ -303,6 +303,7 @@ def variant(
       "euler_explicit": mujoco.mjtIntegrator.mjINT_EULER,
       "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
       "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+      "discrete": mujoco.mjtIntegrator.mjINT_DISCRETE,
       "rk4": mujoco.mjtIntegrator.mjINT_RK4,
     }[integrator]
     if disable_eulerdamp is None and integrator != "rk4":

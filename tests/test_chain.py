@@ -129,15 +129,16 @@ def test_sixteen_steps(cone):
   assert errors.max() < WORST, errors
 
 
-def test_fast_chain_in_a_fluid_under_implicit():
-  """Every joint type, servos and dampers, with all that A takes of the velocity."""
+@pytest.mark.parametrize("integrator", ["implicit", "discrete"])
+def test_fast_chain_in_a_fluid(integrator):
+  """Every joint type, servos and dampers, with all that they take of the velocity."""
   mjm = fast_chain(
     hinge='damping="1"',
     actuator="""
       <position joint="hinge" kp="20" kv="2" gear="1.5"/>
       <velocity joint="slide" kv="9"/>
       <motor joint="ball" gear="0.4 -0.3 0.8"/>""",
-    integrator="implicit",
+    integrator=integrator,
   )
   mjm.opt.density, mjm.opt.viscosity = 100.0, 1.0
   points = random_points(mjm, 4, velocity=4.0)

@@ -85,6 +85,17 @@ CASES = {
     ),
     constrained=True,
   ),
+  "row_scale": Case(
+    chain(
+      hinge='damping="2" stiffness="20"',
+      slide=f'damping="5" {LIMIT} range="-0.02 0.02"',
+      ball='damping="0.4" frictionloss="0.1"',
+      last=f'damping="0.5" {LIMIT} range="-0.02 0.02"',
+      integrator="discrete",
+    ),
+    ("body_mass", "dof_damping", "dof_armature"),
+    constrained=True,
+  ),
   "actuator": Case(
     chain(
       actuator="""

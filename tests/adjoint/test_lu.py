@@ -39,5 +39,5 @@ def test_both_systems_of_every_tree():
       solution=wp.zeros((nworld, nv, 2), dtype=wp.float64),
       pivot=wp.zeros((nworld, nv), dtype=int),
     )
-    lu.solve(work)
+    lu.solve(work, wp.ones((1, len(sizes)), dtype=bool))
     np.testing.assert_allclose(work.solution.numpy(), truth, rtol=0, atol=RTOL * abs(truth).max())

@@ -37,7 +37,27 @@ SITE = '<site name="s"/>'
 BALL_JOINT = '<body name="c"><joint name="ball" type="ball"/><geom size="0.1" contype="0"/></body>'
 TENDON = '<tendon><fixed name="t"{}><joint joint="j" coef="1"/></fixed></tendon>'
 CASES = {
-  "discrete": (xml('integrator="discrete"'), "integrator mjINT_DISCRETE"),
+  "equality_under_discrete": (
+    xml(
+      'integrator="discrete"',
+      extra='<equality><joint name="e" joint1="j"/></equality>',
+    ),
+    "equality 'e'",
+  ),
+  "dcmotor_under_discrete": (
+    xml(
+      'integrator="discrete"',
+      actuator='<dcmotor name="m" joint="j" motorconst="0.05" resistance="1"/>',
+    ),
+    "actuator 'm'",
+  ),
+  "fluid_of_a_simple_body_under_discrete": (
+    xml(
+      'integrator="discrete" viscosity="1"',
+      world='<body name="x"><freejoint/><geom size="0.1" contype="0" conaffinity="0"/></body>',
+    ),
+    "body 'x'",
+  ),
   "pgs": (xml('solver="PGS"'), "solver mjSOL_PGS"),
   "noslip": (xml('noslip_iterations="3"'), "noslip_iterations"),
   "angular_set_point_under_rk4": (
@@ -103,10 +123,11 @@ def test_every_offending_element_at_once():
 
 
 def test_what_the_engine_refuses_is_listed_with_the_rest():
-  mjm = models.load(xml('solver="PGS" noslip_iterations="2" integrator="discrete"'))
+  equality = '<equality><joint name="e" joint1="j"/></equality>'
+  mjm = models.load(xml('solver="PGS" noslip_iterations="2" integrator="discrete"', extra=equality))
   with pytest.raises(UnsupportedFeature) as caught:
     Simulator(mjm, 1, "cpu")
-  for element in ("mjSOL_PGS", "noslip_iterations", "mjINT_DISCRETE"):
+  for element in ("mjSOL_PGS", "noslip_iterations", "equality 'e'"):
     assert element in str(caught.value), element
 
 

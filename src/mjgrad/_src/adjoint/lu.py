@@ -35,6 +35,7 @@ def _solve(
   tree_dofadr: wp.array[int],
   tree_dofnum: wp.array[int],
   # In:
+  tree_solved: wp.array2d[bool],
   lanes: int,
   rhs: wp.array3d[wp.float64],
   # Out:
@@ -43,6 +44,8 @@ def _solve(
   solution_out: wp.array3d[wp.float64],
 ):
   worldid, treeid, lane = wp.tid()
+  if not tree_solved[worldid % tree_solved.shape[0], treeid]:
+    return
   first = tree_dofadr[treeid]
   size = tree_dofnum[treeid]
   last = first + size
@@ -115,14 +118,19 @@ def _solve(
       x[row, 1] = entry
 
 
-def solve(work) -> None:
-  """Solves A x = b and A^T y = c, columns of `work.rhs`; `work.matrix` is overwritten."""
+def solve(work, trees: wp.array) -> None:
+  """Solves A x = b and A^T y = c, columns of `work.rhs`; `work.matrix` is overwritten.
+
+  Args:
+    work: the workspace.
+    trees: whether a tree is solved, shape [1 or nworld, ntree].
+  """
   m = work.model
   lanes = LANES if work.rhs.device.is_cuda else 1
   wp.launch(
     _solve,
     dim=(work.data.nworld, m.tree_dofadr.size, lanes),
-    inputs=[m.tree_dofadr, m.tree_dofnum, lanes, work.rhs],
+    inputs=[m.tree_dofadr, m.tree_dofnum, trees, lanes, work.rhs],
     outputs=[work.matrix, work.pivot, work.solution],
     block_dim=lanes if lanes > 1 else 256,
     device=work.rhs.device,

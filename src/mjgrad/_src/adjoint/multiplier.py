@@ -6,6 +6,7 @@ With abar the cotangent of the acceleration that the integrator used:
     A^T mu = -abar               A = M + h B (Euler) or M - h D (implicit, implicitfast)
     H lam = M mu                 H = M + J^T W J, W the Hessian of the constraint cost at J a - aref
     H lam = -abar                where nothing is integrated implicitly: a_d = a, mu = 0
+    H lam = -abar, mu = lam      discrete: H and r have the effective metric (adjoint/metric.py)
 
 The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
 
@@ -35,6 +36,7 @@ import functools
 import warp as wp
 
 from mjgrad._src.adjoint import lu
+from mjgrad._src.adjoint import metric
 from mjgrad._src.adjoint import rows
 from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import dof_damping_total
@@ -374,7 +376,7 @@ def integrator_multiplier(work) -> None:
     outputs=[work.rhs],
   )
   if work.gyroscopic:
-    lu.solve(work)
+    lu.solve(work, work.every_tree)
   else:
     _solve(work)
   wp.launch(
@@ -410,7 +412,11 @@ def solve_hessian(work) -> None:
     ],
     outputs=[work.matrix],
   )
+  if work.discrete:
+    metric.add(work)
   _solve(work)
+  if work.gyroscopic and work.discrete:
+    metric.solve_free_bodies(work)
 
 
 def dynamics_multiplier(work) -> None:
@@ -418,6 +424,8 @@ def dynamics_multiplier(work) -> None:
   m, d = work.model, work.data
   dofs = (d.nworld, m.nv)
   rows.launch(work)
+  if work.discrete:
+    metric.evaluate(work)
   wp.launch(
     _dynamics_residual,
     dim=dofs,
@@ -426,4 +434,8 @@ def dynamics_multiplier(work) -> None:
   )
   solve_hessian(work)
   wp.launch(_dynamics_solution, dim=dofs, inputs=[work.solution], outputs=[work.qacc, work.lam])
-  rows.residual(work)
+  if work.discrete:
+    wp.copy(work.mu, work.lam)
+    rows.launch(work)
+  else:
+    rows.residual(work)

@@ -44,6 +44,7 @@ from mjgrad._src.terms import inertial_parameters
 from mjgrad._src.terms import joint_equality
 from mjgrad._src.terms import joint_spring
 from mjgrad._src.terms import limit
+from mjgrad._src.terms import row_scale
 from mjgrad._src.terms import tendon
 from mjgrad._src.terms import tendon_armature
 from mjgrad._src.terms import tendon_branches
@@ -69,6 +70,7 @@ TERMS = (
   joint_equality,
   body_equality,
   actuator,
+  row_scale,
   contact,
   contact_solid,
   contact_material,
@@ -81,8 +83,8 @@ TERMS = (
 )
 """Every local term of the residual.
 
-Inertia comes first because it starts the wrenches, tendon paths last because they carry what other
-terms leave on tendons.
+Inertia comes first because it starts the wrenches, the scale of rows before the contacts that read
+it, tendon paths last because they carry what other terms leave on tendons.
 """
 
 
@@ -135,6 +137,7 @@ def dynamics_vjp(work) -> None:
   multiplier.integrator_multiplier(work)
   multiplier.dynamics_multiplier(work)
 
+  row_scale.evaluate(work)
   twists.launch(work)
   tendon_rates.launch(work)
   frame_poses.start(work)

@@ -22,6 +22,8 @@ from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms.actuation import Actuation
+from mjgrad._src.terms.dof import UNBOUNDED
+from mjgrad._src.terms.impedance import DISCRETE
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree.indices import Tree
@@ -66,6 +68,7 @@ class Workspace:
       return not mjm.opt.disableflags & int(mujoco.mjtDisableBit.__members__["mjDSBL_" + name])
 
     implicit = is_implicit(mjm)
+    self.discrete = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_DISCRETE)
     constraint = enabled("CONSTRAINT")
     cg = mjm.opt.solver == int(mujoco.mjtSolver.mjSOL_CG)
     self.elliptic = mjm.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
@@ -92,9 +95,12 @@ class Workspace:
     )
     self.implicit_tendon_damping = implicit and self.damper_enabled and mjm.ntendon > 0
     self.contact_enabled = constraint and enabled("CONTACT") and mjm.ngeom > 0
-    self.implicit_actuation = implicit and self.actuation_enabled and self.damper_enabled
-    self.implicit_fluid = implicit and self.fluid_enabled
+    self.implicit_actuation = self.actuation_enabled and (
+      self.discrete or (implicit and self.damper_enabled)
+    )
+    self.implicit_fluid = (implicit or self.discrete) and self.fluid_enabled
     self.gyroscopic = bool(tree.tree_gyroscopic.numpy().any())
+    self.slope_floor = 0.0 if self.discrete else float(UNBOUNDED)
     if implicit:
       self.implicit = self.damper_enabled or self.implicit_fluid or self.gyroscopic
     else:
@@ -109,6 +115,23 @@ class Workspace:
     self.rhs = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
     self.solution = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
     self.pivot = wp.zeros((nworld, nv), dtype=int, device=device)
+    self.metric = wp.zeros(
+      (nworld if self.discrete else 0, nv, nv), dtype=wp.float64, device=device
+    )
+    self.metric_dual = floats(nworld, nv)
+    scaled = nworld if self.discrete else 0
+    self.row_flags = int(mjm.opt.disableflags) | (int(DISCRETE) if self.discrete else 0)
+    self.dof_scale = floats(scaled, nv)
+    self.inertia_dual = floats(scaled, nv)
+    self.row_scale = floats(scaled, data.njmax)
+    self.row_dual = floats(scaled, data.njmax)
+    self.scale_twist = wp.zeros(
+      (data.naconmax if self.discrete else 0, 2), dtype=wp.spatial_vector, device=device
+    )
+    self.every_tree = wp.ones((1, mjm.ntree), dtype=bool, device=device)
+    self.tree_gyroscopic = tree.tree_gyroscopic.reshape((1, mjm.ntree))
+    if self.discrete:
+      self.tree_gyroscopic = wp.zeros((nworld, mjm.ntree), dtype=bool, device=device)
     self.efc_J = floats(nworld, data.njmax, nv + nv % 2) if model.is_sparse else data.efc.J
     self.efc_residual = floats(nworld, data.njmax)
     self.efc_weight = floats(nworld, data.njmax)

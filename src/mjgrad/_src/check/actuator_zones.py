@@ -73,15 +73,15 @@ def _clamp_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> n
 
 
 def _slope_of_control(mjm: mujoco.MjModel) -> np.ndarray:
-  """Actuators whose control enters the matrix of an implicit integrator, shape [nactuator].
+  """Actuators whose control enters the matrix of `implicit` or `implicitfast`, shape [nactuator].
 
   There mujoco-warp 4.0.0 takes the control before its clamp, C MuJoCo after it.
   """
-  explicit = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4)
+  implicit = (mujoco.mjtIntegrator.mjINT_IMPLICIT, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
   gain = (mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_AFFINE) & (mjm.actuator_gainprm[:, 2] != 0)
   gain |= mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE
   stateless = mjm.actuator_dyntype == mujoco.mjtDyn.mjDYN_NONE
-  return gain & stateless & (mjm.actuator_ctrladr >= 0) & (mjm.opt.integrator not in explicit)
+  return gain & stateless & (mjm.actuator_ctrladr >= 0) & (mjm.opt.integrator in implicit)
 
 
 def next_activation(

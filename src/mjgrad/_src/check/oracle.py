@@ -184,7 +184,9 @@ class Oracle:
     if curved:
       opt.ccd_tolerance = contacts.TOLERANCE
       opt.ccd_iterations = contacts.ITERATIONS
-    if engine_frames or curved:
+    # `mj_forward` under discrete has stages that Python cannot call
+    staged = opt.integrator != mujoco.mjtIntegrator.mjINT_DISCRETE
+    if (engine_frames or curved) and staged:
       self._mj_step = partial(pipeline.step, engine_frames=engine_frames)
       self._mj_forward = partial(pipeline.forward, engine_frames=engine_frames)
 

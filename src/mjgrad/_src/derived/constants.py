@@ -325,6 +325,7 @@ class DerivedConstants:
       sim.mjm, program.model, data, sim.tree, program.tape, program.fields, program.buffers
     )
     self.work.gravity_enabled = False
+    self.work.discrete = False
     self.z = wp.zeros((count, sim.nv), dtype=float, device=sim.device)
     self.value = wp.zeros(count, dtype=float, device=sim.device)
     self.adj_value = wp.zeros(count, dtype=float, device=sim.device)

@@ -35,8 +35,10 @@ from mujoco_warp._src.types import vec10 as vec10
 from mujoco_warp._src.types import vec12 as vec12
 from mujoco_warp._src.util_misc import dof_damping_total as dof_damping_total
 from mujoco_warp._src.util_misc import muscle_bias as muscle_bias
+from mujoco_warp._src.util_misc import muscle_bias_len_deriv as muscle_bias_len_deriv
 from mujoco_warp._src.util_misc import muscle_dynamics as muscle_dynamics
 from mujoco_warp._src.util_misc import muscle_gain as muscle_gain
+from mujoco_warp._src.util_misc import muscle_gain_len_deriv as muscle_gain_len_deriv
 from mujoco_warp._src.util_misc import muscle_gain_vel_deriv as muscle_gain_vel_deriv
 from mujoco_warp._src.util_misc import tendon_armature_total as tendon_armature_total
 from mujoco_warp._src.util_misc import tendon_damping_total as tendon_damping_total
@@ -87,7 +89,15 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
 
   Fills poses, tendons, `cdof`, `cinert`, `cvel`, `cdof_dot`, `M`, the contacts and constraint rows,
   with the functions that `mujoco_warp.step` calls, so the values are those of the forward pass.
+  Under `discrete` also what it adds to `M` and to the forces (`efm_*`), and what follows for the
+  rows.
   """
+  if m.opt.integrator == mjw.IntegratorType.DISCRETE:
+    kinematics(m, d)
+    mjw.fwd_position(m, d, factorize=False)
+    mjw.fwd_velocity(m, d)
+    mjw.fwd_actuation(m, d)
+    return
   mjw.kinematics(m, d)
   mjw.com_pos(m, d)
   mjw.tendon(m, d)

@@ -13,6 +13,12 @@ import numpy as np
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad._src.engine.history import delayed
+from mjgrad._src.engine.discrete_rules import has_friction
+from mjgrad._src.engine.discrete_rules import is_discrete
+from mjgrad._src.engine.discrete_rules import may_have_rows
+from mjgrad._src.engine.discrete_rules import refused_rows
+from mjgrad._src.engine.discrete_rules import turning_actuators
+from mjgrad._src.engine.discrete_rules import uncoupled_bodies
 from mjgrad._src.engine.implicit_rules import actuator_rules
 from mjgrad._src.engine.implicit_rules import fluid_rules
 from mjgrad._src.engine.implicit_rules import is_implicit
@@ -54,6 +60,11 @@ _SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
 
 
+UNCOUPLED = (
+  "a fluid under discrete between dofs whose block of the inertia matrix is diagonal; use Euler"
+)
+ROWS = "these constraints under discrete; use Euler, implicit or implicitfast"
+BESIDE_ROWS = "under discrete in a model with constraints; use Euler, implicit or implicitfast"
 FLUID = ("opt.wind", "opt.density", "opt.viscosity")
 """Parameters that switch fluid forces on."""
 
@@ -105,6 +116,14 @@ def _velocity_feedback(mjm: mujoco.MjModel) -> np.ndarray:
   return gain | bias | motor
 
 
+def _length_feedback(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators whose force depends on their length."""
+  gain = (mjm.actuator_gaintype == int(GAIN_AFFINE)) & (mjm.actuator_gainprm[:, 1] != 0)
+  bias = (mjm.actuator_biastype == int(BIAS_AFFINE)) & (mjm.actuator_biasprm[:, 1] != 0)
+  bias |= mjm.actuator_biastype == mujoco.mjtBias.mjBIAS_MUSCLE
+  return gain | bias
+
+
 def _servos_of_angles(mjm: mujoco.MjModel) -> np.ndarray:
   """Actuators whose set points the engine takes modulo a full turn."""
   servo = (mjm.actuator_gaintype == int(GAIN_FIXED)) & (mjm.actuator_biastype == int(BIAS_AFFINE))
@@ -123,9 +142,9 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     found.extend(f"{name}: {reason}" for name in _names(mjm, objtype, _where(mask)))
 
   opt = mjm.opt
-  if opt.integrator not in (_EULER, _RK4) and not is_implicit(mjm):
+  if opt.integrator not in (_EULER, _RK4) and not (is_implicit(mjm) or is_discrete(mjm)):
     name = mujoco.mjtIntegrator(opt.integrator).name
-    found.append(f"option integrator {name}: use Euler, implicit, implicitfast or RK4")
+    found.append(f"option integrator {name}: use Euler, implicit, implicitfast, discrete or RK4")
   if opt.solver not in _SOLVERS:
     found.append(f"option solver {mujoco.mjtSolver(opt.solver).name}: use Newton or CG")
   if opt.noslip_iterations:
@@ -182,9 +201,27 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     turning = active & _servos_of_angles(mjm)
     add(actuator, turning, "an angular set point with activation under RK4; use Euler")
     add(actuator, delayed(mjm), "the engine stops the time of delays in a step of RK4; use Euler")
+  if is_discrete(mjm):
+    add(actuator, delayed(mjm), "delayed controls under discrete; use Euler")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
   add(actuator, disabled != 0, "the engine does not disable groups of actuators")
 
+  if is_discrete(mjm):
+    add(actuator, motor, "a DC motor under discrete; use Euler, implicit or implicitfast")
+    for objtype, mask in refused_rows(mjm):
+      add(objtype, mask, ROWS)
+    if may_have_rows(mjm):
+      if opt.density or opt.viscosity:
+        found.append(f"option density, viscosity: a fluid {BESIDE_ROWS}")
+      spatial = mjm.tendon_type == _SPATIAL
+      elastic = _tendon_has(mjm, ("damping", "dampingpoly"))
+      elastic |= (mjm.tendon_stiffness != 0) | mjm.tendon_stiffnesspoly.any(axis=1)
+      add(tendon, spatial & elastic, f"a spring or damper of a spatial tendon {BESIDE_ROWS}")
+      add(tendon, _tendon_has(mjm, ("armature",)), f"armature of a tendon {BESIDE_ROWS}")
+      feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
+      add(actuator, turning_actuators(mjm) & feedback, f"a moment that turns {BESIDE_ROWS}")
+    if opt.density or opt.viscosity:
+      add(_OBJECT.mjOBJ_BODY, uncoupled_bodies(mjm), UNCOUPLED)
   if is_implicit(mjm):
     lone = lone_free_trees(mjm)[mjm.dof_treeid]
     damped = (mjm.dof_damping != 0) | mjm.dof_dampingpoly.any(axis=1)
@@ -286,6 +323,41 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   interpolated = delayed(mjm) & (mjm.actuator_history[:, 1] > 0)
   reason = "the times of the samples between which a delayed control is interpolated"
   add("opt.timestep", _OBJECT.mjOBJ_ACTUATOR, interpolated, reason)
+  if is_discrete(mjm):
+    for name in FLUID:
+      add(name, _OBJECT.mjOBJ_BODY, uncoupled_bodies(mjm), UNCOUPLED)
+    add("tendon_frictionloss", tendon, np.full(mjm.ntendon, has_friction(mjm)), ROWS)
+    every = np.ones(mjm.nactuator, dtype=bool)
+    for name in ("actuator_damping", "actuator_dampingpoly"):
+      add(name, _OBJECT.mjOBJ_ACTUATOR, every, "damping of actuators under discrete; use Euler")
+    lends = (mjm.actuator_damping != 0) | mjm.actuator_dampingpoly.any(axis=1)
+    reason = "the gear of an actuator with damping under discrete; use Euler"
+    add("actuator_gear", _OBJECT.mjOBJ_ACTUATOR, lends, reason)
+    if may_have_rows(mjm):
+      for name in ("body_pos", "body_quat", "body_ipos", "body_iquat"):
+        add(name, _OBJECT.mjOBJ_BODY, np.arange(mjm.nbody) > 0, f"a pose {BESIDE_ROWS}")
+      for name in ("jnt_pos", "jnt_axis", "qpos0"):
+        add(name, _OBJECT.mjOBJ_JOINT, np.ones(mjm.njnt), f"a pose {BESIDE_ROWS}")
+      add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, every, f"armature {BESIDE_ROWS}")
+      moving = mjm.body_treeid >= 0
+      for name in FLUID:
+        add(name, _OBJECT.mjOBJ_BODY, moving, f"a fluid {BESIDE_ROWS}")
+      spatial = mjm.tendon_type == _SPATIAL
+      for name in ("stiffness", "stiffnesspoly", "damping", "dampingpoly"):
+        add(f"tendon_{name}", tendon, spatial, f"a spatial tendon {BESIDE_ROWS}")
+      add("tendon_armature", tendon, np.ones(mjm.ntendon), f"armature of a tendon {BESIDE_ROWS}")
+      turning = turning_actuators(mjm)
+      for name in ("actuator_gainprm", "actuator_biasprm"):
+        add(name, _OBJECT.mjOBJ_ACTUATOR, turning, f"a moment that turns {BESIDE_ROWS}")
+      feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
+      on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
+      lends |= mjm.actuator_armature != 0
+      geared = (feedback & on_joint) | lends
+      add("actuator_gear", _OBJECT.mjOBJ_ACTUATOR, geared, f"a gear {BESIDE_ROWS}")
+    else:
+      rough = np.full(mjm.njnt, has_friction(mjm))
+      reason = "friction loss under discrete in a model without constraints"
+      add("dof_frictionloss", _OBJECT.mjOBJ_JOINT, rough, reason)
   if is_implicit(mjm):
     for reason, mask in tendon_rules(mjm).items():
       undamped = np.append(mask, False)[target]

@@ -197,6 +197,15 @@ FOLLOWERS = {
 """The engine's fields that are computed from a parameter."""
 
 
+SWITCHES = {
+  "has_fluid": FLUID,
+  "has_tendon_stiffness": ("tendon_stiffness", "tendon_stiffnesspoly"),
+  "has_tendon_damping": ("tendon_damping", "tendon_dampingpoly"),
+  "has_efm_actuator": ("actuator_gainprm", "actuator_biasprm"),
+}
+"""The engine's flags that were set from the values of the model, and the parameters behind them."""
+
+
 def zeros_like_field(field: wp.array, rows: int) -> wp.array:
   """A zero array with the entries of a field and `rows` rows in the leading axis."""
   return wp.zeros((rows, *field.shape[1:]), dtype=field.dtype, device=field.device)
@@ -242,8 +251,11 @@ def with_buffers(
   opt = dataclasses.replace(model.opt, **option)
   if not lenders.PARAMETERS.isdisjoint(requested):
     others |= _all_lenders(model)
-  has_fluid = model.has_fluid or any(name in requested for name in FLUID)
-  return dataclasses.replace(model, opt=opt, has_fluid=has_fluid, **others), buffers
+  flags = {
+    flag: getattr(model, flag) or any(name in requested for name in names)
+    for flag, names in SWITCHES.items()
+  }
+  return dataclasses.replace(model, opt=opt, **flags, **others), buffers
 
 
 def _all_lenders(model: mjw.Model) -> dict[str, wp.array]:

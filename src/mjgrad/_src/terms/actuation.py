@@ -52,6 +52,7 @@ class Actuation:
     slope_product: what the actuator contributes to psi
     ncontact: number of contacts of an adhesive body
     adj_contact: cotangents of adhesive contacts of solid geoms
+    length_slope, length_slope_free: likewise for the length, under `discrete`
     qfrc: summed actuator force on each dof before its limit [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is held, else 1, shape [nworld, nv]
     adj_force: cotangent of `raw_force` from the other actuators of a limited tendon
@@ -83,6 +84,8 @@ class Actuation:
   slope_product: wp.array
   ncontact: wp.array
   adj_contact: ContactCotangents
+  length_slope: wp.array
+  length_slope_free: wp.array
   qfrc: wp.array
   dof_free: wp.array
   adj_force: wp.array
@@ -128,6 +131,8 @@ class Actuation:
       slope_product=floats(),
       ncontact=floats(),
       adj_contact=ContactCotangents.empty(0),
+      length_slope=floats(),
+      length_slope_free=floats(),
       qfrc=floats(mjm.nv),
       dof_free=wp.ones((nworld, mjm.nv), dtype=float, device=device),
       adj_force=floats(),

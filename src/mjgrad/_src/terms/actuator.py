@@ -2,9 +2,13 @@
 
     phi = -rate_lam F                          F at its clamp is the bound
     psi = -h rate_mu rate_a_d F'               implicitfast only; F' the slope in velocity
+    phi += -h (rate_lam rate_a - s) F'         discrete only, and with the slope F_l in length
+           -h (rate_lam (rate_v + h rate_a) - h s) F_l
     next activation                            pulled back with its own cotangent
 
-with rate_w = m . x_w (terms/transmission.py) and F, F', the activation from terms/actuator_law.py.
+with rate_w = m . x_w (terms/transmission.py) and F, F', F_l, the activation from
+terms/actuator_law.py; under `discrete` slopes that are positive are left out, and s is the sum of
+m_c^2 `work.metric_dual`_c (terms/row_scale.py).
 At a clamp of the control, of the activation or of the force the gradient is the one of the clamped
 side: zero for what is clamped, and what arrives there goes to the bound. What remains are
 cotangents of the length, of the rates and of the period of a set point, which the transmissions
@@ -30,12 +34,14 @@ from mjgrad._src.terms import transmission_site
 from mjgrad._src.terms import transmission_tendon
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import actuator_force
+from mjgrad._src.terms.actuator_law import force_length_slope
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import next_activation
 from mjgrad._src.terms.actuator_law import slope_input
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.transmission import implicit_rates
 from mjgrad._src.terms.transmission import moment_dot_free
+from mjgrad._src.terms.transmission import squared_moment
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import LAM
@@ -85,6 +91,7 @@ def _actuator_vjp(
   actuator_moment_in: wp.array2d[float],
   # In:
   implicit: bool,
+  discrete: bool,
   velocity: wp.array2d[float],
   ctrl: wp.array2d[float],
   ctrl_free: wp.array2d[float],
@@ -95,10 +102,13 @@ def _actuator_vjp(
   force_free: wp.array2d[float],
   slope: wp.array2d[float],
   slope_free: wp.array2d[float],
+  length_slope: wp.array2d[float],
+  length_slope_free: wp.array2d[float],
   dof_free: wp.array2d[float],
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
+  metric_dual: wp.array2d[float],
   # Adjoint in:
   adj_force_in: wp.array2d[float],
   # Adjoint out (+=):
@@ -171,6 +181,18 @@ def _actuator_vjp(
       actid,
     )
     product = rates[2]
+    x_slope = slope_input(ctrl_in, worldid, ctrladr, x, dyntype)
+    if discrete:
+      x_slope = x
+      product = rates[0] * rates[1] - squared_moment(
+        moment_rownnz_in,
+        moment_rowadr_in,
+        moment_colind_in,
+        actuator_moment_in,
+        metric_dual,
+        worldid,
+        actid,
+      )
     adj_product = -h * slope[worldid, actid]
     adj_rate_out[worldid, actid, MU] = adj_product * rates[1]
     adj_rate_out[worldid, actid, ACC] = adj_product * rates[0]
@@ -190,7 +212,7 @@ def _actuator_vjp(
       _g,
       _b,
     ) = wp.grad(force_slope)(
-      slope_input(ctrl_in, worldid, ctrladr, x, dyntype),
+      x_slope,
       length,
       rate_v,
       gainprm,
@@ -200,7 +222,7 @@ def _actuator_vjp(
       gaintype,
       biastype,
     )
-    if dyntype != DYN_NONE:
+    if dyntype != DYN_NONE or discrete:
       grad_x += weight * slope_x
     elif ctrladr >= 0:
       wp.atomic_add(adj_ctrl_out, worldid, ctrladr, weight * slope_x)
@@ -210,6 +232,42 @@ def _actuator_vjp(
     grad_bias += weight * slope_bias
     grad_range += weight * slope_range
     grad_acc0 += weight * slope_acc0
+
+    if discrete:
+      stiffness = -length_slope[worldid, actid]
+      drift = h * (rates[0] * rate_v + h * product)
+      adj_rate_out[worldid, actid, MU] += stiffness * h * (rate_v + h * rates[1])
+      adj_rate_out[worldid, actid, ACC] += stiffness * h * h * rates[0]
+      adj_rate_out[worldid, actid, DELTA] += stiffness * h * h * rates[0]
+      accumulate_option(
+        adj_timestep_out, worldid, stiffness * (rates[0] * rate_v + 2.0 * h * product)
+      )
+      # the gear's part through the rate along v is counted with that rate
+      adj_velocity = stiffness * h * rates[0]
+      slope_product_out[worldid, actid] += stiffness * drift - 0.5 * adj_velocity * rate_v
+      grad_velocity += adj_velocity
+
+      weight = -drift * length_slope_free[worldid, actid]
+      (
+        slope_x,
+        slope_length,
+        slope_vel,
+        slope_gain,
+        slope_bias,
+        slope_range,
+        slope_acc0,
+        _g,
+        _b,
+      ) = wp.grad(force_length_slope)(
+        x, length, rate_v, gainprm, biasprm, lengthrange, acc0, gaintype, biastype
+      )
+      grad_x += weight * slope_x
+      grad_length += weight * slope_length
+      grad_velocity += weight * slope_vel
+      grad_gain += weight * slope_gain
+      grad_bias += weight * slope_bias
+      grad_range += weight * slope_range
+      grad_acc0 += weight * slope_acc0
 
   # input: the control, the activation, or the next one
   taken = turns[worldid, actid]
@@ -303,6 +361,7 @@ def vjp(work) -> None:
       d.moment_colind,
       d.actuator_moment,
       work.implicit_actuation,
+      work.discrete,
       act.velocity,
       act.ctrl,
       act.ctrl_free,
@@ -313,10 +372,13 @@ def vjp(work) -> None:
       act.force_free,
       act.slope,
       act.slope_free,
+      act.length_slope,
+      act.length_slope_free,
       act.dof_free,
       work.lam,
       work.mu,
       work.delta,
+      work.metric_dual,
       act.adj_force,
       work.adj_act,
       work.adj_ctrl,

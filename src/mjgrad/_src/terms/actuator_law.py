@@ -17,8 +17,10 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.engine.adapter import muscle_bias
+from mjgrad._src.engine.adapter import muscle_bias_len_deriv
 from mjgrad._src.engine.adapter import muscle_dynamics
 from mjgrad._src.engine.adapter import muscle_gain
+from mjgrad._src.engine.adapter import muscle_gain_len_deriv
 from mjgrad._src.engine.adapter import muscle_gain_vel_deriv
 from mjgrad._src.engine.adapter import vec10
 
@@ -91,6 +93,32 @@ def force_slope(
   bias = float(0.0)
   if biastype == BIAS_AFFINE:
     bias = biasprm[2]
+  return slope + bias
+
+
+@wp.func
+def force_length_slope(
+  x: float,
+  length: float,
+  velocity: float,
+  gainprm: vec10,
+  biasprm: vec10,
+  lengthrange: wp.vec2,
+  acc0: float,
+  gaintype: int,
+  biastype: int,
+) -> wp.float32:
+  """dF / d length before the clamp."""
+  slope = float(0.0)
+  if gaintype == GAIN_AFFINE:
+    slope = gainprm[1] * x
+  elif gaintype == GAIN_MUSCLE:
+    slope = x * muscle_gain_len_deriv(length, velocity, lengthrange, acc0, gainprm)
+  bias = float(0.0)
+  if biastype == BIAS_AFFINE:
+    bias = biasprm[1]
+  elif biastype == BIAS_MUSCLE:
+    bias = muscle_bias_len_deriv(length, lengthrange, acc0, biasprm)
   return slope + bias
 
 

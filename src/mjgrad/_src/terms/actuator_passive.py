@@ -16,6 +16,7 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.terms.dof import UNBOUNDED
 from mjgrad._src.terms.dof import damping_term
 from mjgrad._src.terms.tendon_path import FIXED
 from mjgrad._src.terms.tendon_rates import chain_product
@@ -100,8 +101,8 @@ def _passive_vjp(
       e = delta_in[worldid, dofid]
       adj_armature += lam * a + mu * e
       if damped:
-        _v, _lam, _mu, _a, adj_b, adj_p, _h = wp.grad(damping_term)(
-          v, lam, mu, a + e, 0.0, wp.vec2(), wp.where(implicit, h, 0.0)
+        _v, _lam, _product, adj_b, adj_p, _h, _floor = wp.grad(damping_term)(
+          v, lam, mu * (a + e), 0.0, wp.vec2(), wp.where(implicit, h, 0.0), UNBOUNDED
         )
         adj_damping += adj_b
         adj_poly += adj_p
@@ -130,14 +131,14 @@ def _passive_vjp(
     else:
       adj_armature += ten_rate[worldid, target, LAM] * ten_acc[worldid, target]
     if damped:
-      _v, _lam, _product, _one, adj_damping, adj_poly, _h = wp.grad(damping_term)(
+      _v, _lam, _product, adj_damping, adj_poly, _h, _floor = wp.grad(damping_term)(
         ten_rate[worldid, target, V],
         ten_rate[worldid, target, LAM],
         slow + fast,
-        1.0,
         0.0,
         wp.vec2(),
         wp.where(implicit_tendon, h, 0.0),
+        UNBOUNDED,
       )
   else:
     return

@@ -1,9 +1,11 @@
-"""Slopes of actuator forces in the velocity, and their place in A under implicitfast.
+"""Slopes of actuator forces, and the place of those in the velocity in A under implicitfast.
 
     A -= h F' m m^T        m the moment of the transmission
 
 F' = dF / d velocity is zero where a clamp holds the force. Of m m^T the engine keeps the pairs of
-dofs that the inertia matrix has room for. It drops all of it where damping is disabled.
+dofs that the inertia matrix has room for. It drops all of it where damping is disabled. `discrete`
+takes the slopes in the length as well, keeps all pairs, and leaves out slopes that are positive
+(adjoint/metric.py).
 
 Like terms/actuator_state.py this module only evaluates; terms/actuator.py differentiates.
 
@@ -13,6 +15,7 @@ Source: MuJoCo documentation, Computation, "Numerical integration".
 import warp as wp
 
 from mjgrad._src.engine.adapter import vec10
+from mjgrad._src.terms.actuator_law import force_length_slope
 from mjgrad._src.terms.actuator_law import force_slope
 from mjgrad._src.terms.actuator_law import slope_input
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
@@ -70,6 +73,7 @@ def _velocity_slope(
   ctrl_in: wp.array2d[float],
   actuator_length_in: wp.array2d[float],
   # In:
+  discrete: bool,
   velocity: wp.array2d[float],
   input: wp.array2d[float],
   force: wp.array2d[float],
@@ -78,6 +82,8 @@ def _velocity_slope(
   # Out:
   slope_out: wp.array2d[float],
   slope_free_out: wp.array2d[float],
+  length_slope_out: wp.array2d[float],
+  length_slope_free_out: wp.array2d[float],
 ):
   worldid, actid = wp.tid()
   if actuator_gaintype[actid] == DCMOTOR:
@@ -97,23 +103,26 @@ def _velocity_slope(
       actuator_trnid[actid][0],
     ):
       free = 0.0
-  slope = force_slope(
-    slope_input(
-      ctrl_in,
-      worldid,
-      actuator_ctrladr[actid],
-      input[worldid, actid],
-      actuator_dyntype[actid],
-    ),
-    actuator_length_in[worldid, actid],
-    velocity[worldid, actid],
-    actuator_gainprm[worldid % actuator_gainprm.shape[0], actid],
-    actuator_biasprm[worldid % actuator_biasprm.shape[0], actid],
-    actuator_lengthrange[worldid % actuator_lengthrange.shape[0], actid],
-    actuator_acc0[worldid % actuator_acc0.shape[0], actid],
-    actuator_gaintype[actid],
-    actuator_biastype[actid],
-  )
+  x = input[worldid, actid]
+  if not discrete:
+    x = slope_input(ctrl_in, worldid, actuator_ctrladr[actid], x, actuator_dyntype[actid])
+  length = actuator_length_in[worldid, actid]
+  rate_v = velocity[worldid, actid]
+  gainprm = actuator_gainprm[worldid % actuator_gainprm.shape[0], actid]
+  biasprm = actuator_biasprm[worldid % actuator_biasprm.shape[0], actid]
+  lengthrange = actuator_lengthrange[worldid % actuator_lengthrange.shape[0], actid]
+  acc0 = actuator_acc0[worldid % actuator_acc0.shape[0], actid]
+  gaintype = actuator_gaintype[actid]
+  biastype = actuator_biastype[actid]
+  slope = force_slope(x, length, rate_v, gainprm, biasprm, lengthrange, acc0, gaintype, biastype)
+  if discrete:
+    length_slope = force_length_slope(
+      x, length, rate_v, gainprm, biasprm, lengthrange, acc0, gaintype, biastype
+    )
+    length_free = wp.where(length_slope < 0.0, free, 0.0)
+    length_slope_out[worldid, actid] = length_free * length_slope
+    length_slope_free_out[worldid, actid] = length_free
+    free = wp.where(slope < 0.0, free, 0.0)
   slope_out[worldid, actid] = free * slope
   slope_free_out[worldid, actid] = free
 
@@ -175,13 +184,14 @@ def evaluate(work) -> None:
       m.actuator_lengthrange,
       d.ctrl,
       d.actuator_length,
+      work.discrete,
       act.velocity,
       act.input,
       act.force,
       act.force_free,
       act.dof_free,
     ],
-    outputs=[act.slope, act.slope_free],
+    outputs=[act.slope, act.slope_free, act.length_slope, act.length_slope_free],
   )
 
 

@@ -78,7 +78,7 @@ def _slope_matrix(
   crb_in: wp.array2d[vec10],
   # In:
   dof_after: wp.array[int],
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
   subtree_slope: wp.array2d[wp.spatial_matrix],
   # Out:
   matrix_out: wp.array3d[wp.float64],
@@ -94,7 +94,7 @@ def _slope_matrix(
     axis_j = cdof_in[worldid, j]
     wrench_i = subtree_slope[worldid, bodyid] @ axis_i
     wrench_j = subtree_slope[worldid, bodyid] @ axis_j
-    if tree_gyroscopic[dof_treeid[i]]:
+    if tree_gyroscopic[worldid % tree_gyroscopic.shape[0], dof_treeid[i]]:
       g_i = _joint_product(qvel_in, cdof_in, cdof_dot_in, dof_after, worldid, i)
       g_j = _joint_product(qvel_in, cdof_in, cdof_dot_in, dof_after, worldid, j)
       wrench_i += inert_vec(crb_in[worldid, bodyid], g_i)
@@ -111,7 +111,8 @@ def add_matrix(work) -> None:
     return
   work.slope.zero_()
   gyroscopic.add_slope(work)
-  fluid_slope.add_slope(work)
+  if not work.discrete:
+    fluid_slope.add_slope(work)
   wp.launch(
     _subtree_slope,
     dim=(d.nworld, m.nbody),
@@ -133,7 +134,7 @@ def add_matrix(work) -> None:
       d.cdof_dot,
       d.crb,
       tree.dof_after,
-      tree.tree_gyroscopic,
+      work.tree_gyroscopic,
       work.subtree_slope,
     ],
     outputs=[work.matrix],

@@ -10,7 +10,10 @@ makes in the world, u^w and o^w the relative linear and angular velocity:
     adj_frame  = rows sum_w (c^w_i u^w + c^w_{3+i} o^w)
     adj_dist   = adj_r
 
-and contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of both geoms.
+Under `discrete` the scale of the rows' D adds a rate along one more direction, which each contact
+has for itself (terms/row_scale.py).
+
+contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of both geoms.
 They are handed over to terms/contact_solid.py where a geom is neither plane, sphere nor capsule.
 
 Source: DESIGN section 2; docs/derivation.md, "Contacts".
@@ -135,6 +138,16 @@ def contact_mode(
   return mode
 
 
+@wp.func
+def row_cotangent(elliptic: bool, condim: int, friction: vec5) -> vec6:
+  """The first row of a contact, as a cotangent of a velocity in its frame."""
+  c = vec6()
+  c[0] = 1.0
+  if not elliptic and condim > 1:
+    c[1] = friction[0]
+  return c
+
+
 @wp.kernel
 def _contact_vjp(
   # Model:
@@ -168,6 +181,8 @@ def _contact_vjp(
   elliptic: bool,
   body_lastdof: wp.array[int],
   efc_residual: wp.array2d[float],
+  row_scale: wp.array2d[float],
+  scale_twist: wp.array2d[wp.spatial_vector],
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
@@ -210,6 +225,9 @@ def _contact_vjp(
 
   invweight_row = worldid % body_invweight0.shape[0]
   invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
+  discrete = row_scale.shape[0] > 0
+  if discrete:
+    invweight *= row_scale[worldid, contact_efc_address_in[conid, 0]]
   impratio_invsqrt = opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
 
   mode = contact_mode(
@@ -256,6 +274,11 @@ def _contact_vjp(
   adj_frame = _frame_cotangent(adj.v, v)
   adj_frame += _frame_cotangent(adj.a, a)
   adj_frame += _frame_cotangent(adj.lam, lam)
+  if discrete:
+    x = relative_twist(scale_twist[conid, 0], offset1, scale_twist[conid, 1], offset2)
+    c = row_cotangent(elliptic, condim, friction)
+    adj_point += wp.cross(to_world @ _linear_part(c), x.angular)
+    adj_frame += _frame_cotangent(c, x)
 
   type1 = geom_type[g1]
   type2 = geom_type[g2]
@@ -303,7 +326,7 @@ def vjp(work) -> None:
     dim=d.naconmax,
     inputs=[
       m.opt.timestep,
-      m.opt.disableflags,
+      work.row_flags,
       m.opt.impratio_invsqrt,
       m.body_rootid,
       m.body_invweight0,
@@ -330,6 +353,8 @@ def vjp(work) -> None:
       work.elliptic,
       work.tree.body_lastdof,
       work.efc_residual,
+      work.row_scale,
+      work.scale_twist,
       work.twist,
       work.wrench,
       work.geom_wrench,

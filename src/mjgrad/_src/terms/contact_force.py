@@ -22,10 +22,11 @@ Source: MuJoCo documentation, Computation, "Constraint model" (contact) and "Fri
 import warp as wp
 
 from mjgrad._src.engine.adapter import vec5
-from mjgrad._src.terms.impedance import damping
+from mjgrad._src.terms.impedance import friction_damping
 from mjgrad._src.terms.impedance import impedance
-from mjgrad._src.terms.impedance import inverse_regularizer
-from mjgrad._src.terms.impedance import stiffness
+from mjgrad._src.terms.impedance import row_damping
+from mjgrad._src.terms.impedance import row_stiffness
+from mjgrad._src.terms.impedance import row_weight
 
 wp.set_module_options({"enable_backward": False})
 
@@ -55,16 +56,18 @@ def pyramidal_term(
 ) -> wp.float32:
   """phi of a frictionless or pyramidal contact; bit e of `active` says that edge e pushes."""
   imp = impedance(solimp, r)
-  b = damping(solref, solimp, timestep, disableflags)
-  spring = stiffness(solref, solimp, timestep, disableflags) * imp * r
+  b = row_damping(solref, solimp, imp, timestep, disableflags)
+  spring = row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * r
   value = float(0.0)
   if condim == 1:
     if (active & 1) != 0:
-      value = inverse_regularizer(invweight, imp) * lam[0] * (a[0] + b * v[0] + spring)
+      d_normal = row_weight(invweight, solref, solimp, imp, timestep, disableflags)
+      value = d_normal * lam[0] * (a[0] + b * v[0] + spring)
   else:
     mu = friction[0]
     weight = (invweight + mu * mu * invweight) * 2.0 * mu * mu
-    d = inverse_regularizer(weight * impratio_invsqrt * impratio_invsqrt, imp)
+    scaled = weight * impratio_invsqrt * impratio_invsqrt
+    d = row_weight(scaled, solref, solimp, imp, timestep, disableflags)
     y0 = a[0] + b * v[0] + spring
     for i in range(1, 6):
       tangent = friction[i - 1] * (a[i] + b * v[i])
@@ -113,12 +116,12 @@ def elliptic_term(
 ) -> wp.float32:
   """phi of an elliptic contact with condim at least 3."""
   imp = impedance(solimp, r)
-  b = damping(solref, solimp, timestep, disableflags)
-  b_tangent = b
+  b_tangent = friction_damping(solref, solimp, timestep, disableflags)
   if solreffriction[0] != 0.0 or solreffriction[1] != 0.0:
-    b_tangent = damping(solreffriction, solimp, timestep, disableflags)
-  d0 = inverse_regularizer(invweight, imp)
-  y0 = a[0] + b * v[0] + stiffness(solref, solimp, timestep, disableflags) * imp * r
+    b_tangent = friction_damping(solreffriction, solimp, timestep, disableflags)
+  d0 = row_weight(invweight, solref, solimp, imp, timestep, disableflags)
+  y0 = a[0] + row_damping(solref, solimp, imp, timestep, disableflags) * v[0]
+  y0 = y0 + row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * r
   value = float(0.0)
   if zone == STICKING:
     value = d0 * lam[0] * y0

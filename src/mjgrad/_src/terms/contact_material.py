@@ -138,6 +138,8 @@ def _contact_material_vjp(
   elliptic: bool,
   body_lastdof: wp.array[int],
   efc_residual: wp.array2d[float],
+  row_scale: wp.array2d[float],
+  scale_twist: wp.array2d[wp.spatial_vector],
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   adj_geom_friction_out: wp.array2d[wp.vec3],
@@ -186,6 +188,10 @@ def _contact_material_vjp(
   a = relative_twist(twist_in[worldid, ACC, row1], offset1, twist_in[worldid, ACC, row2], offset2)
   lam = relative_twist(twist_in[worldid, LAM, row1], offset1, twist_in[worldid, LAM, row2], offset2)
   invweight_row = worldid % body_invweight0.shape[0]
+  invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
+  scale = float(1.0)
+  if row_scale.shape[0] > 0:
+    scale = row_scale[worldid, contact_efc_address_in[conid, 0]]
   adj = contact_material_vjp(
     elliptic,
     contact_dist_in[conid] - contact_includemargin_in[conid],
@@ -196,7 +202,7 @@ def _contact_material_vjp(
     contact_solref_in[conid],
     contact_solreffriction_in[conid],
     contact_solimp_in[conid],
-    body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0],
+    scale * invweight,
     impratio_invsqrt,
     opt_timestep[worldid % opt_timestep.shape[0]],
     opt_disableflags,
@@ -204,8 +210,12 @@ def _contact_material_vjp(
     mode,
   )
 
-  accumulate(adj_body_invweight0_out, worldid, b1, wp.vec2(adj.invweight, 0.0))
-  accumulate(adj_body_invweight0_out, worldid, b2, wp.vec2(adj.invweight, 0.0))
+  if row_scale.shape[0] > 0 and not elliptic and condim > 1:
+    x = relative_twist(scale_twist[conid, 0], offset1, scale_twist[conid, 1], offset2)
+    adj.friction[0] += in_frame(frame, x)[1]
+
+  accumulate(adj_body_invweight0_out, worldid, b1, wp.vec2(scale * adj.invweight, 0.0))
+  accumulate(adj_body_invweight0_out, worldid, b2, wp.vec2(scale * adj.invweight, 0.0))
   accumulate_option(adj_timestep_out, worldid, adj.timestep)
   slope = -0.5 * impratio_invsqrt * impratio_invsqrt * impratio_invsqrt
   accumulate_option(adj_impratio_out, worldid, slope * adj.impratio_invsqrt)
@@ -275,7 +285,7 @@ def vjp(work) -> None:
     inputs=[
       m.ngeom,
       m.opt.timestep,
-      m.opt.disableflags,
+      work.row_flags,
       m.opt.impratio_invsqrt,
       m.body_rootid,
       m.body_invweight0,
@@ -304,6 +314,8 @@ def vjp(work) -> None:
       work.elliptic,
       work.tree.body_lastdof,
       work.efc_residual,
+      work.row_scale,
+      work.scale_twist,
       work.twist,
       *outputs,
     ],

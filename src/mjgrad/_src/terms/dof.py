@@ -2,6 +2,8 @@
 
     damping        phi = lam v (b + b1 |v| + b2 v^2)   and, integrated implicitly,
                    psi = h mu a_d (b + 2 b1 |v| + 3 b2 v^2)
+                   under discrete: h (lam a - s) max(0, b + 2 b1 |v| + 3 b2 v^2),
+                   s of terms/row_scale.py
     armature       phi + psi = armature (lam a + mu e)
     friction loss  phi = -lam f(a - aref), aref = -b v, with f linear between its bounds
                    f = -D y for |y| < frictionloss / D, else -sign(y) frictionloss
@@ -20,22 +22,32 @@ from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.engine.adapter import vec5
-from mjgrad._src.terms.impedance import damping as reference_damping
+from mjgrad._src.terms.impedance import friction_damping
+from mjgrad._src.terms.impedance import friction_weight
 from mjgrad._src.terms.impedance import impedance
-from mjgrad._src.terms.impedance import inverse_regularizer
 
 wp.set_module_options({"enable_backward": False})
 
 
+UNBOUNDED = wp.constant(-3.0e38)
+"""The least slope of a damper that is integrated implicitly; under `discrete` it is 0."""
+
+
 @wp.func
 def damping_term(
-  v: float, lam: float, mu: float, a_d: float, damping: float, poly: wp.vec2, h: float
+  v: float,
+  lam: float,
+  product: float,
+  damping: float,
+  poly: wp.vec2,
+  h: float,
+  floor: float,
 ) -> wp.float32:
-  """phi + psi of one dof; h is 0 where damping is integrated explicitly."""
+  """phi + psi of one dof, `product` is mu a_d; h is 0 where damping is integrated explicitly."""
   speed = wp.abs(v)
   force = v * (damping + poly[0] * speed + poly[1] * v * v)
   slope = damping + 2.0 * poly[0] * speed + 3.0 * poly[1] * v * v
-  return lam * force + h * mu * a_d * slope
+  return lam * force + h * product * wp.max(floor, slope)
 
 
 @wp.func
@@ -51,8 +63,9 @@ def friction_loss_term(
   disableflags: int,
 ) -> wp.float32:
   """phi of one friction row."""
-  d = inverse_regularizer(invweight, impedance(solimp, 0.0))
-  y = a + reference_damping(solref, solimp, timestep, disableflags) * v
+  imp = impedance(solimp, 0.0)
+  d = friction_weight(invweight, solref, solimp, imp, timestep, disableflags)
+  y = a + friction_damping(solref, solimp, timestep, disableflags) * v
   force = -d * y
   if d * y >= frictionloss:
     force = -frictionloss
@@ -79,9 +92,11 @@ def _damping_vjp(
   qacc_in: wp.array2d[float],
   # In:
   implicit: bool,
+  floor: float,
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
+  metric_dual: wp.array2d[float],
   # Adjoint out (+=):
   adj_qvel_out: wp.array2d[float],
   adj_dof_damping_out: wp.array2d[float],
@@ -105,9 +120,10 @@ def _damping_vjp(
   h = float(0.0)
   if implicit:
     h = opt_timestep[worldid % opt_timestep.shape[0]]
-  a_d = qacc_in[worldid, dofid] + delta_in[worldid, dofid]
-  adj_v, _lam, _mu, _a_d, adj_damping, adj_poly, adj_h = wp.grad(damping_term)(
-    qvel_in[worldid, dofid], lam_in[worldid, dofid], mu_in[worldid, dofid], a_d, damping, poly, h
+  product = mu_in[worldid, dofid] * (qacc_in[worldid, dofid] + delta_in[worldid, dofid])
+  product -= metric_dual[worldid, dofid]
+  adj_v, _lam, _product, adj_damping, adj_poly, adj_h, _floor = wp.grad(damping_term)(
+    qvel_in[worldid, dofid], lam_in[worldid, dofid], product, damping, poly, h, floor
   )
   adj_qvel_out[worldid, dofid] += adj_v
   accumulate(adj_dof_damping_out, worldid, dofid, adj_damping)
@@ -147,6 +163,7 @@ def _friction_loss_vjp(
   qacc_in: wp.array2d[float],
   # In:
   lam_in: wp.array2d[float],
+  dof_scale: wp.array2d[float],
   # Adjoint out (+=):
   adj_qvel_out: wp.array2d[float],
   adj_dof_frictionloss_out: wp.array2d[float],
@@ -156,6 +173,9 @@ def _friction_loss_vjp(
   frictionloss = dof_frictionloss[worldid % dof_frictionloss.shape[0], dofid]
   if frictionloss <= 0.0:
     return
+  scale = float(1.0)
+  if dof_scale.shape[0] > 0:
+    scale = dof_scale[worldid, dofid]
   adj_v, _a, _lam, adj_loss, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = wp.grad(
     friction_loss_term
   )(
@@ -165,14 +185,14 @@ def _friction_loss_vjp(
     frictionloss,
     dof_solref[worldid % dof_solref.shape[0], dofid],
     dof_solimp[worldid % dof_solimp.shape[0], dofid],
-    dof_invweight0[worldid % dof_invweight0.shape[0], dofid],
+    scale * dof_invweight0[worldid % dof_invweight0.shape[0], dofid],
     opt_timestep[worldid % opt_timestep.shape[0]],
     opt_disableflags,
   )
   adj_qvel_out[worldid, dofid] += adj_v
   accumulate(adj_dof_frictionloss_out, worldid, dofid, adj_loss)
   accumulate_row(adj_row_out, worldid, dofid, adj_solref, adj_solimp, adj_timestep)
-  accumulate(adj_row_out.dof_invweight0, worldid, dofid, adj_invweight)
+  accumulate(adj_row_out.dof_invweight0, worldid, dofid, scale * adj_invweight)
 
 
 def armature_vjp(work) -> None:
@@ -206,10 +226,12 @@ def vjp(work) -> None:
         m.actuator_gear,
         d.qvel,
         work.qacc,
-        work.implicit,
+        work.implicit or work.discrete,
+        work.slope_floor,
         work.lam,
         work.mu,
         work.delta,
+        work.metric_dual,
         work.adj_qvel,
         work.adj["dof_damping"],
         work.adj["dof_dampingpoly"],
@@ -223,7 +245,7 @@ def vjp(work) -> None:
       dim=(d.nworld, m.nv),
       inputs=[
         m.opt.timestep,
-        m.opt.disableflags,
+        work.row_flags,
         m.dof_solref,
         m.dof_solimp,
         m.dof_frictionloss,
@@ -231,6 +253,7 @@ def vjp(work) -> None:
         d.qvel,
         work.qacc,
         work.lam,
+        work.dof_scale,
         work.adj_qvel,
         work.adj["dof_frictionloss"],
         work.row_adjoint("dof_solref", "dof_solimp"),

@@ -6,7 +6,8 @@ angular velocity and B = df/d(w, u), psi has for every frame
     psi = -h  (w_mu, u_mu) . B(u, w) (w_x, u_x),      x = a_d = a + e.
 
 `implicitfast` takes the symmetric part of B, but for free bodies without joints beyond them, where,
-like `implicit`, it takes all of it. For an ellipsoid with semiaxes from which D = diag(d) follows
+like `implicit`, it takes all of it. `discrete` takes that of the drag alone, without lift, Magnus
+force and added mass. For an ellipsoid with semiaxes from which D = diag(d) follows
 (terms/fluid.py), q1 = u . D u, q2 = |D u|^2:
 
     Kutta lift   k (q1 / q2)^(1/2) / |u|  (D u x u) x u
@@ -237,7 +238,7 @@ def _slope(
   subtree_com_in: wp.array2d[wp.vec3],
   cvel_in: wp.array2d[wp.spatial_vector],
   # In:
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
   # Out:
   slope_out: wp.array2d[wp.spatial_matrix],
 ):
@@ -274,7 +275,7 @@ def _slope(
         False,
       )
       b = _slope_at(b_rot, b_rot_vel, b_vel_rot, b_vel, rot, offset)
-      if not tree_gyroscopic[treeid]:
+      if not tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
         b = 0.5 * (b + wp.transpose(b))
       slope += b
   else:
@@ -348,7 +349,8 @@ def _slope_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
+  drag_only: bool,
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
@@ -377,7 +379,7 @@ def _slope_vjp(
   mu = twist_in[worldid, MU, row]
   x = twist_in[worldid, ACC, row] + twist_in[worldid, DELTA, row]
   symmetric = float(1.0)
-  if tree_gyroscopic[treeid]:
+  if not drag_only and tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
     symmetric = 0.0
 
   count = int(1)
@@ -403,7 +405,7 @@ def _slope_vjp(
     if body_fluid_ellipsoid[bodyid]:
       coef = FluidCoefficients()
       for i in range(12):
-        coef[i] = geom_fluid[geomid, i]
+        coef[i] = wp.where(drag_only and i > 3, 0.0, geom_fluid[geomid, i])
       size = geom_size[worldid % geom_size.shape[0], geomid]
       adj_v, adj_x, adj_mu, adj_size, _type, _coef, adj_density, adj_viscosity, _part, adj_h = (
         wp.grad(ellipsoid_slope_term)
@@ -478,7 +480,7 @@ def add_slope(work) -> None:
       d.geom_xmat,
       d.subtree_com,
       d.cvel,
-      work.tree.tree_gyroscopic,
+      work.tree_gyroscopic,
     ],
     outputs=[work.slope],
   )
@@ -513,7 +515,8 @@ def vjp(work) -> None:
       d.geom_xmat,
       d.subtree_com,
       work.tree.body_lastdof,
-      work.tree.tree_gyroscopic,
+      work.tree_gyroscopic,
+      work.discrete,
       work.twist,
       work.wrench,
       work.inertial_wrench,

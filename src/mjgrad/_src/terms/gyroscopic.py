@@ -68,7 +68,7 @@ def _slope(
   cinert_in: wp.array2d[vec10],
   cvel_in: wp.array2d[wp.spatial_vector],
   # In:
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
   # Out:
   slope_out: wp.array2d[wp.spatial_matrix],
 ):
@@ -76,7 +76,7 @@ def _slope(
   treeid = body_treeid[bodyid]
   if treeid < 0:
     return
-  if not tree_gyroscopic[treeid]:
+  if not tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
     return
   inertia = cinert_in[worldid, bodyid]
   v = cvel_in[worldid, bodyid]
@@ -127,7 +127,7 @@ def _body_vjp(
   cinert_in: wp.array2d[vec10],
   # In:
   body_lastdof: wp.array[int],
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
   twist_in: wp.array3d[wp.spatial_vector],
   product_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
@@ -137,10 +137,11 @@ def _body_vjp(
   product_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
+  product_wrench_out[worldid, bodyid] = wp.spatial_vector()
   treeid = body_treeid[bodyid]
   if treeid < 0:
     return
-  if not tree_gyroscopic[treeid]:
+  if not tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
     return
   h = opt_timestep[worldid % opt_timestep.shape[0]]
   row = body_lastdof[bodyid] + 1
@@ -176,7 +177,7 @@ def _joint_vjp(
   # In:
   dof_before: wp.array[int],
   dof_after: wp.array[int],
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
   twist_in: wp.array3d[wp.spatial_vector],
   product_in: wp.array2d[wp.spatial_vector],
   product_wrench: wp.array2d[wp.spatial_vector],
@@ -185,7 +186,7 @@ def _joint_vjp(
   adj_qvel_out: wp.array2d[float],
 ):
   worldid, dofid = wp.tid()
-  if not tree_gyroscopic[dof_treeid[dofid]]:
+  if not tree_gyroscopic[worldid % tree_gyroscopic.shape[0], dof_treeid[dofid]]:
     return
   bodyid = dof_bodyid[dofid]
   before = dof_before[dofid] + 1
@@ -207,7 +208,7 @@ def add_slope(work) -> None:
   wp.launch(
     _slope,
     dim=(d.nworld, m.nbody),
-    inputs=[m.body_treeid, d.cinert, d.cvel, work.tree.tree_gyroscopic],
+    inputs=[m.body_treeid, d.cinert, d.cvel, work.tree_gyroscopic],
     outputs=[work.slope],
   )
 
@@ -240,7 +241,7 @@ def vjp(work) -> None:
       m.body_treeid,
       d.cinert,
       tree.body_lastdof,
-      tree.tree_gyroscopic,
+      work.tree_gyroscopic,
       work.twist,
       work.product,
       work.wrench,
@@ -258,7 +259,7 @@ def vjp(work) -> None:
       d.cdof,
       tree.dof_before,
       tree.dof_after,
-      tree.tree_gyroscopic,
+      work.tree_gyroscopic,
       work.twist,
       work.product,
       work.product_wrench,

@@ -9,6 +9,13 @@ and, in direct form (solref <= 0), k = -solref_0 / d_width^2, b = -solref_1 / d_
 are the compiler's: the gradient of a clamped parameter is zero because the force does not depend
 on it.
 
+Under `discrete`, the flag DISCRETE, a row counts on what its spring and damper do in a step,
+
+    f = 1 + h b + h^2 k d,   R = max(R / f, R at d = MAXIMP),
+    aref = -(b + h k d) / f v - k / f d r
+
+with k and b of limits and contacts lowered where h^2 k d > 1, and k = 0 in a row of friction.
+
 Source: MuJoCo documentation, Modeling, "Solver parameters"; Computation, "Constraint model".
 """
 
@@ -20,6 +27,8 @@ from mjgrad._src.engine.adapter import vec5
 wp.set_module_options({"enable_backward": False})
 
 REFSAFE = wp.constant(int(mujoco.mjtDisableBit.mjDSBL_REFSAFE))
+DISCRETE = wp.constant(1 << 30)
+"""Stands beside MuJoCo's disable flags for the integrator `discrete`."""
 MINVAL = wp.constant(mujoco.mjMINVAL)
 MINIMP = wp.constant(mujoco.mjMINIMP)
 MAXIMP = wp.constant(mujoco.mjMAXIMP)
@@ -57,7 +66,7 @@ def stiffness(solref: wp.vec2, solimp: vec5, timestep: float, disableflags: int)
   value = -solref[0] / wp.max(MINVAL, dmax * dmax)
   if solref[0] > 0.0:
     timeconst = solref[0]
-    if (disableflags & REFSAFE) == 0:
+    if (disableflags & (REFSAFE | DISCRETE)) == 0:
       timeconst = wp.max(timeconst, 2.0 * timestep)
     value = 1.0 / wp.max(MINVAL, dmax * dmax * timeconst * timeconst * solref[1] * solref[1])
   return value
@@ -70,7 +79,7 @@ def damping(solref: wp.vec2, solimp: vec5, timestep: float, disableflags: int) -
   value = -solref[1] / wp.max(MINVAL, dmax)
   if solref[1] > 0.0:
     timeconst = solref[0]
-    if (disableflags & REFSAFE) == 0:
+    if (disableflags & (REFSAFE | DISCRETE)) == 0:
       timeconst = wp.max(timeconst, 2.0 * timestep)
     value = 2.0 / wp.max(MINVAL, dmax * timeconst)
   return value
@@ -80,3 +89,111 @@ def damping(solref: wp.vec2, solimp: vec5, timestep: float, disableflags: int) -
 def inverse_regularizer(invweight: float, imp: float) -> wp.float32:
   """D = 1 / R, in kg or kg m^2."""
   return 1.0 / wp.max(invweight * (1.0 - imp) / imp, MINVAL)
+
+
+@wp.func
+def _is_stiff(solref: wp.vec2, excess: float, disableflags: int) -> bool:
+  """Whether `discrete` lowers k and b; `excess` is h^2 k d."""
+  safe = (disableflags & DISCRETE) != 0 and (disableflags & REFSAFE) == 0
+  return safe and solref[0] > 0.0 and excess > 1.0
+
+
+@wp.func
+def _safe_stiffness(
+  solref: wp.vec2, solimp: vec5, imp: float, timestep: float, disableflags: int
+) -> wp.float32:
+  k = stiffness(solref, solimp, timestep, disableflags)
+  if _is_stiff(solref, timestep * timestep * k * imp, disableflags):
+    k = 1.0 / (timestep * timestep * imp)
+  return k
+
+
+@wp.func
+def _safe_damping(
+  solref: wp.vec2, solimp: vec5, imp: float, timestep: float, disableflags: int
+) -> wp.float32:
+  b = damping(solref, solimp, timestep, disableflags)
+  excess = timestep * timestep * stiffness(solref, solimp, timestep, disableflags) * imp
+  if _is_stiff(solref, excess, disableflags):
+    largest = MAXIMP * (1.0 - imp) / (imp * (1.0 - MAXIMP))
+    b = wp.min(b / wp.sqrt(excess), wp.max(0.0, largest - 2.0) / timestep)
+  return b
+
+
+@wp.func
+def row_stiffness(
+  solref: wp.vec2, solimp: vec5, imp: float, timestep: float, disableflags: int
+) -> wp.float32:
+  """Derivative of -aref in d r, for a limit or contact."""
+  k = _safe_stiffness(solref, solimp, imp, timestep, disableflags)
+  value = k
+  if (disableflags & DISCRETE) != 0:
+    b = _safe_damping(solref, solimp, imp, timestep, disableflags)
+    value = k / (1.0 + timestep * b + timestep * timestep * k * imp)
+  return value
+
+
+@wp.func
+def row_damping(
+  solref: wp.vec2, solimp: vec5, imp: float, timestep: float, disableflags: int
+) -> wp.float32:
+  """Derivative of -aref in v, for a limit or contact."""
+  b = _safe_damping(solref, solimp, imp, timestep, disableflags)
+  value = b
+  if (disableflags & DISCRETE) != 0:
+    k = _safe_stiffness(solref, solimp, imp, timestep, disableflags)
+    value = (b + timestep * k * imp) / (1.0 + timestep * b + timestep * timestep * k * imp)
+  return value
+
+
+@wp.func
+def friction_damping(
+  solref: wp.vec2, solimp: vec5, timestep: float, disableflags: int
+) -> wp.float32:
+  """Derivative of -aref in v, for a row without a spring."""
+  b = damping(solref, solimp, timestep, disableflags)
+  value = b
+  if (disableflags & DISCRETE) != 0:
+    value = b / (1.0 + timestep * b)
+  return value
+
+
+@wp.func
+def _discrete_weight(invweight: float, imp: float, f: float) -> wp.float32:
+  smallest = wp.max(MINVAL, invweight * (1.0 - MAXIMP) / MAXIMP)
+  return 1.0 / wp.max(smallest, wp.max(MINVAL, invweight * (1.0 - imp) / imp) / f)
+
+
+@wp.func
+def row_weight(
+  invweight: float,
+  solref: wp.vec2,
+  solimp: vec5,
+  imp: float,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """D of a limit or contact."""
+  value = inverse_regularizer(invweight, imp)
+  if (disableflags & DISCRETE) != 0:
+    k = _safe_stiffness(solref, solimp, imp, timestep, disableflags)
+    b = _safe_damping(solref, solimp, imp, timestep, disableflags)
+    value = _discrete_weight(invweight, imp, 1.0 + timestep * b + timestep * timestep * k * imp)
+  return value
+
+
+@wp.func
+def friction_weight(
+  invweight: float,
+  solref: wp.vec2,
+  solimp: vec5,
+  imp: float,
+  timestep: float,
+  disableflags: int,
+) -> wp.float32:
+  """D of a row without a spring."""
+  value = inverse_regularizer(invweight, imp)
+  if (disableflags & DISCRETE) != 0:
+    b = damping(solref, solimp, timestep, disableflags)
+    value = _discrete_weight(invweight, imp, 1.0 + timestep * b)
+  return value

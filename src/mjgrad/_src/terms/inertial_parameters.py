@@ -99,7 +99,7 @@ def _inertial_parameters_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  tree_gyroscopic: wp.array[bool],
+  tree_gyroscopic: wp.array2d[bool],
   twist_in: wp.array3d[wp.spatial_vector],
   product_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
@@ -129,7 +129,7 @@ def _inertial_parameters_vjp(
   adj_rot = motion.rot + integration.rot
   adj_mass = motion.mass + integration.mass
   adj_principal = motion.principal + integration.principal
-  if tree_gyroscopic[treeid]:
+  if tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
     h_mu = opt_timestep[worldid % opt_timestep.shape[0]] * mu
     x = twist_in[worldid, ACC, row] + delta
     first = _form_vjp(body, h_mu, product_in[worldid, row], x, v)
@@ -163,7 +163,7 @@ def vjp(work) -> None:
       d.ximat,
       d.subtree_com,
       work.tree.body_lastdof,
-      work.tree.tree_gyroscopic,
+      work.tree_gyroscopic,
       work.twist,
       work.product,
       work.inertial_wrench,

@@ -3,7 +3,10 @@
 For slides and hinges x = q - q_spring. For ball joints x is the rotation vector from the reference
 and for free joints translation and rotation each have their own; there the coefficient uses |x|.
 
-    phi = lam . x (k + k1 |x| + k2 |x|^2)
+    phi = lam . x (k + k1 |x| + k2 |x|^2)  and, under discrete,
+        + h (lam . (v + h a) - h s) max(0, k + 2 k1 |x| + 3 k2 |x|^2)
+
+s being the sum of `work.metric_dual` over the dofs (terms/row_scale.py).
 
 Source: MuJoCo documentation, Computation, "Passive forces"; Modeling, "stiffness".
 """
@@ -12,6 +15,7 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import quat_sub
 from mjgrad._src.integrators.manifold import log_jacobian_transpose
 from mjgrad._src.integrators.manifold import to_ambient
@@ -23,16 +27,86 @@ BALL = wp.constant(int(mujoco.mjtJoint.mjJNT_BALL))
 
 
 @wp.func
-def spring_term(x: float, lam: float, stiffness: float, poly: wp.vec2) -> wp.float32:
-  """phi of a scalar joint."""
-  return lam * x * (stiffness + poly[0] * x + poly[1] * x * x)
+def spring_slope(x: float, stiffness: float, poly: wp.vec2) -> wp.float32:
+  """Derivative of the spring force where it is positive, else 0."""
+  return wp.max(0.0, stiffness + 2.0 * poly[0] * x + 3.0 * poly[1] * x * x)
 
 
 @wp.func
-def spring_term_3d(x: wp.vec3, lam: wp.vec3, stiffness: float, poly: wp.vec2) -> wp.float32:
+def spring_term(x: float, lam: float, stiffness: float, poly: wp.vec2, drift: float) -> wp.float32:
+  """phi of a scalar joint; `drift` is h (lam . (v + h a) - h s), 0 but under discrete."""
+  force = x * (stiffness + poly[0] * x + poly[1] * x * x)
+  return lam * force + drift * spring_slope(x, stiffness, poly)
+
+
+@wp.func
+def spring_term_3d(
+  x: wp.vec3, lam: wp.vec3, stiffness: float, poly: wp.vec2, drift: float
+) -> wp.float32:
   """phi of a translation or a rotation vector."""
   r = wp.length(x)
-  return wp.dot(lam, x) * (stiffness + poly[0] * r + poly[1] * r * r)
+  force = wp.dot(lam, x) * (stiffness + poly[0] * r + poly[1] * r * r)
+  return force + drift * spring_slope(r, stiffness, poly)
+
+
+@wp.struct
+class Drift:
+  """h (lam . (v + h a) - h s) of some dofs, and its derivative in h."""
+
+  value: float
+  rate: float
+
+
+@wp.func
+def _drift(
+  # Model:
+  opt_timestep: wp.array[float],
+  # Data in:
+  qvel_in: wp.array2d[float],
+  qacc_in: wp.array2d[float],
+  # In:
+  lam_in: wp.array2d[float],
+  metric_dual: wp.array2d[float],
+  discrete: bool,
+  worldid: int,
+  dofadr: int,
+  count: int,
+) -> Drift:
+  drift = Drift()
+  if discrete:
+    h = opt_timestep[worldid % opt_timestep.shape[0]]
+    velocity = float(0.0)
+    product = float(0.0)
+    for dofid in range(dofadr, dofadr + count):
+      velocity += lam_in[worldid, dofid] * qvel_in[worldid, dofid]
+      product += lam_in[worldid, dofid] * qacc_in[worldid, dofid] - metric_dual[worldid, dofid]
+    drift.value = h * (velocity + h * product)
+    drift.rate = velocity + 2.0 * h * product
+  return drift
+
+
+@wp.func
+def _drift_vjp(
+  # Model:
+  opt_timestep: wp.array[float],
+  # In:
+  lam_in: wp.array2d[float],
+  drift: Drift,
+  discrete: bool,
+  worldid: int,
+  dofadr: int,
+  count: int,
+  # Adjoint in:
+  adj_drift: float,
+  # Adjoint out (+=):
+  adj_qvel_out: wp.array2d[float],
+  adj_timestep_out: wp.array[float],
+):
+  if discrete:
+    h = opt_timestep[worldid % opt_timestep.shape[0]]
+    for dofid in range(dofadr, dofadr + count):
+      adj_qvel_out[worldid, dofid] += adj_drift * h * lam_in[worldid, dofid]
+    accumulate_option(adj_timestep_out, worldid, adj_drift * drift.rate)
 
 
 @wp.func
@@ -50,6 +124,7 @@ def _quat(values: wp.array2d[float], row: int, column: int) -> wp.quat:
 @wp.kernel
 def _spring_vjp(
   # Model:
+  opt_timestep: wp.array[float],
   qpos_spring: wp.array2d[float],
   jnt_type: wp.array[int],
   jnt_qposadr: wp.array[int],
@@ -58,13 +133,19 @@ def _spring_vjp(
   jnt_stiffnesspoly: wp.array2d[wp.vec2],
   # Data in:
   qpos_in: wp.array2d[float],
+  qvel_in: wp.array2d[float],
+  qacc_in: wp.array2d[float],
   # In:
   lam_in: wp.array2d[float],
+  metric_dual: wp.array2d[float],
+  discrete: bool,
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
+  adj_qvel_out: wp.array2d[float],
   adj_jnt_stiffness_out: wp.array2d[float],
   adj_jnt_stiffnesspoly_out: wp.array2d[wp.vec2],
   adj_qpos_spring_out: wp.array2d[float],
+  adj_timestep_out: wp.array[float],
 ):
   worldid, jntid = wp.tid()
   stiffness = jnt_stiffness[worldid % jnt_stiffness.shape[0], jntid]
@@ -82,8 +163,23 @@ def _spring_vjp(
   if jnttype == FREE or jnttype == BALL:
     if jnttype == FREE:
       x = _vec3(qpos_in, worldid, qposadr) - _vec3(qpos_spring, spring_row, qposadr)
-      adj_x, _lam_3d, adj_k, adj_poly = wp.grad(spring_term_3d)(
-        x, _vec3(lam_in, worldid, dofadr), stiffness, poly
+      drift = _drift(
+        opt_timestep, qvel_in, qacc_in, lam_in, metric_dual, discrete, worldid, dofadr, 3
+      )
+      adj_x, _lam_3d, adj_k, adj_poly, adj_drift = wp.grad(spring_term_3d)(
+        x, _vec3(lam_in, worldid, dofadr), stiffness, poly, drift.value
+      )
+      _drift_vjp(
+        opt_timestep,
+        lam_in,
+        drift,
+        discrete,
+        worldid,
+        dofadr,
+        3,
+        adj_drift,
+        adj_qvel_out,
+        adj_timestep_out,
       )
       for i in range(3):
         adj_qpos_out[worldid, dofadr + i] += adj_x[i]
@@ -95,8 +191,23 @@ def _spring_vjp(
     rotation = wp.normalize(_quat(qpos_in, worldid, qposadr))
     reference = _quat(qpos_spring, spring_row, qposadr)
     x = quat_sub(rotation, reference)
-    adj_x, _lam_3d, adj_k, adj_poly = wp.grad(spring_term_3d)(
-      x, _vec3(lam_in, worldid, dofadr), stiffness, poly
+    drift = _drift(
+      opt_timestep, qvel_in, qacc_in, lam_in, metric_dual, discrete, worldid, dofadr, 3
+    )
+    adj_x, _lam_3d, adj_k, adj_poly, adj_drift = wp.grad(spring_term_3d)(
+      x, _vec3(lam_in, worldid, dofadr), stiffness, poly, drift.value
+    )
+    _drift_vjp(
+      opt_timestep,
+      lam_in,
+      drift,
+      discrete,
+      worldid,
+      dofadr,
+      3,
+      adj_drift,
+      adj_qvel_out,
+      adj_timestep_out,
     )
     adj_tangent = log_jacobian_transpose(x, adj_x)
     for i in range(3):
@@ -108,11 +219,27 @@ def _spring_vjp(
     grad_stiffness += adj_k
     grad_poly += adj_poly
   else:
-    adj_scalar, _lam, adj_k, adj_poly = wp.grad(spring_term)(
+    drift = _drift(
+      opt_timestep, qvel_in, qacc_in, lam_in, metric_dual, discrete, worldid, dofadr, 1
+    )
+    adj_scalar, _lam, adj_k, adj_poly, adj_drift = wp.grad(spring_term)(
       qpos_in[worldid, qposadr] - qpos_spring[spring_row, qposadr],
       lam_in[worldid, dofadr],
       stiffness,
       poly,
+      drift.value,
+    )
+    _drift_vjp(
+      opt_timestep,
+      lam_in,
+      drift,
+      discrete,
+      worldid,
+      dofadr,
+      1,
+      adj_drift,
+      adj_qvel_out,
+      adj_timestep_out,
     )
     adj_qpos_out[worldid, dofadr] += adj_scalar
     accumulate(adj_qpos_spring_out, worldid, qposadr, -adj_scalar)
@@ -132,6 +259,7 @@ def vjp(work) -> None:
     _spring_vjp,
     dim=(d.nworld, m.njnt),
     inputs=[
+      m.opt.timestep,
       m.qpos_spring,
       m.jnt_type,
       m.jnt_qposadr,
@@ -139,10 +267,16 @@ def vjp(work) -> None:
       m.jnt_stiffness,
       m.jnt_stiffnesspoly,
       d.qpos,
+      d.qvel,
+      work.qacc,
       work.lam,
+      work.metric_dual,
+      work.discrete,
       work.adj_qpos,
+      work.adj_qvel,
       work.adj["jnt_stiffness"],
       work.adj["jnt_stiffnesspoly"],
       work.adj["qpos_spring"],
+      work.adj["opt.timestep"],
     ],
   )

@@ -23,10 +23,10 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import quat_to_vel
 from mjgrad._src.engine.adapter import vec5
-from mjgrad._src.terms.impedance import damping
 from mjgrad._src.terms.impedance import impedance
-from mjgrad._src.terms.impedance import inverse_regularizer
-from mjgrad._src.terms.impedance import stiffness
+from mjgrad._src.terms.impedance import row_damping
+from mjgrad._src.terms.impedance import row_stiffness
+from mjgrad._src.terms.impedance import row_weight
 
 wp.set_module_options({"enable_backward": False})
 
@@ -47,11 +47,11 @@ def limit_term(
 ) -> wp.float32:
   """phi of one unilateral row; vel, acc and lam are already projected on the row."""
   imp = impedance(solimp, r)
-  y = acc + damping(solref, solimp, timestep, disableflags) * vel
-  y += stiffness(solref, solimp, timestep, disableflags) * imp * r
+  y = acc + row_damping(solref, solimp, imp, timestep, disableflags) * vel
+  y += row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * r
   value = float(0.0)
   if y < 0.0:
-    value = lam * inverse_regularizer(invweight, imp) * y
+    value = lam * y * row_weight(invweight, solref, solimp, imp, timestep, disableflags)
   return value
 
 
@@ -79,6 +79,7 @@ def _limit_vjp(
   qacc_in: wp.array2d[float],
   # In:
   limited_jnt: wp.array[int],
+  dof_scale: wp.array2d[float],
   lam_in: wp.array2d[float],
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
@@ -131,6 +132,9 @@ def _limit_vjp(
     row_a = sign * qacc_in[worldid, dofadr]
     row_lam = sign * lam_in[worldid, dofadr]
 
+  scale = float(1.0)
+  if dof_scale.shape[0] > 0:
+    scale = dof_scale[worldid, dofadr]
   adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = (
     wp.grad(limit_term)(
       r,
@@ -139,7 +143,7 @@ def _limit_vjp(
       row_lam,
       jnt_solref[worldid % jnt_solref.shape[0], jntid],
       jnt_solimp[worldid % jnt_solimp.shape[0], jntid],
-      dof_invweight0[worldid % dof_invweight0.shape[0], dofadr],
+      scale * dof_invweight0[worldid % dof_invweight0.shape[0], dofadr],
       opt_timestep[worldid % opt_timestep.shape[0]],
       opt_disableflags,
     )
@@ -165,7 +169,7 @@ def _limit_vjp(
   accumulate(adj_jnt_range_out, worldid, jntid, adj_bounds)
   accumulate(adj_jnt_margin_out, worldid, jntid, -adj_r)
   accumulate_row(adj_row_out, worldid, jntid, adj_solref, adj_solimp, adj_timestep)
-  accumulate(adj_row_out.dof_invweight0, worldid, dofadr, adj_invweight)
+  accumulate(adj_row_out.dof_invweight0, worldid, dofadr, scale * adj_invweight)
 
 
 def vjp(work) -> None:
@@ -178,7 +182,7 @@ def vjp(work) -> None:
     dim=(d.nworld, work.tree.limited_jnt.shape[0]),
     inputs=[
       m.opt.timestep,
-      m.opt.disableflags,
+      work.row_flags,
       m.jnt_type,
       m.jnt_qposadr,
       m.jnt_dofadr,
@@ -191,6 +195,7 @@ def vjp(work) -> None:
       d.qvel,
       work.qacc,
       work.tree.limited_jnt,
+      work.dof_scale,
       work.lam,
       work.adj_qpos,
       work.adj_qvel,

@@ -44,6 +44,24 @@ def row_dot(
 
 
 @wp.func
+def squared_row(
+  ten_J_rownnz: wp.array[int],
+  ten_J_rowadr: wp.array[int],
+  ten_J_colind: wp.array[int],
+  ten_J_in: wp.array2d[float],
+  weight: wp.array2d[float],
+  worldid: int,
+  tenid: int,
+) -> float:
+  """sum_c weight_c J_c^2 of one tendon."""
+  total = float(0.0)
+  first = ten_J_rowadr[tenid]
+  for k in range(first, first + ten_J_rownnz[tenid]):
+    total += weight[worldid, ten_J_colind[k]] * ten_J_in[worldid, k] * ten_J_in[worldid, k]
+  return total
+
+
+@wp.func
 def chain_product(
   ten_J_rownnz: wp.array[int],
   ten_J_rowadr: wp.array[int],

@@ -90,6 +90,25 @@ def moment_product(
 
 
 @wp.func
+def squared_moment(
+  moment_rownnz_in: wp.array2d[int],
+  moment_rowadr_in: wp.array2d[int],
+  moment_colind_in: wp.array2d[int],
+  actuator_moment_in: wp.array2d[float],
+  weight: wp.array2d[float],
+  worldid: int,
+  actid: int,
+) -> float:
+  """sum_c weight_c m_c^2 of one actuator."""
+  total = float(0.0)
+  first = moment_rowadr_in[worldid, actid]
+  for k in range(first, first + moment_rownnz_in[worldid, actid]):
+    m = actuator_moment_in[worldid, k]
+    total += weight[worldid, moment_colind_in[worldid, k]] * m * m
+  return total
+
+
+@wp.func
 def implicit_rates(
   M_elemid: wp.array2d[int],
   moment_rownnz_in: wp.array2d[int],

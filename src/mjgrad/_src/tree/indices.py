@@ -30,6 +30,8 @@ def _gyroscopic_trees(mjm: mujoco.MjModel) -> np.ndarray:
     return np.ones(mjm.ntree, dtype=bool)
   if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
     return lone_free_trees(mjm) & (mjm.opt.disableflags & forces != forces)
+  if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_DISCRETE:
+    return lone_free_trees(mjm)
   return np.zeros(mjm.ntree, dtype=bool)
 
 
@@ -72,9 +74,10 @@ class Tree:
     dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
     tree_gyroscopic: whether the integrator takes the velocity derivative of the tree's bias forces
-      into A: `implicit` always, `implicitfast` for a lone free joint, shape [ntree]
+      into A: `implicit` always, `implicitfast` for a lone free joint, `discrete` for one that
+      nothing else acts on, shape [ntree]
     tendon_branching: whether a spatial tendon acts on two dofs without an entry in the inertia
-      matrix, shape [ntendon]
+      matrix, pairs that all integrators but `discrete` leave out of J J^T, shape [ntendon]
     limited_jnt: ids of limited joints, shape [nlimit]
     body_equality: ids of connect and weld equalities, shape [nequality]
     block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
@@ -114,6 +117,8 @@ class Tree:
     gyroscopic = _gyroscopic_trees(mjm)
     bodies = np.arange(mjm.nbody)
     branching = branching_tendons(mjm)
+    if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_DISCRETE:
+      branching[:] = False
     arrays = (
       bodies,
       lastdof,
