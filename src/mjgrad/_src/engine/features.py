@@ -12,13 +12,13 @@ import numpy as np
 
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
-from mjgrad._src.engine.history import delayed
 from mjgrad._src.engine.discrete_rules import has_friction
 from mjgrad._src.engine.discrete_rules import is_discrete
 from mjgrad._src.engine.discrete_rules import may_have_rows
 from mjgrad._src.engine.discrete_rules import refused_rows
 from mjgrad._src.engine.discrete_rules import turning_actuators
 from mjgrad._src.engine.discrete_rules import uncoupled_bodies
+from mjgrad._src.engine.history import delayed
 from mjgrad._src.engine.implicit_rules import actuator_rules
 from mjgrad._src.engine.implicit_rules import fluid_rules
 from mjgrad._src.engine.implicit_rules import is_implicit
