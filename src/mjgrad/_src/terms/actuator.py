@@ -75,6 +75,7 @@ def _actuator_vjp(
   actuator_actlimited: wp.array[bool],
   actuator_actrange: wp.array2d[wp.vec2],
   actuator_actearly: wp.array[bool],
+  actuator_forcelimited: wp.array[bool],
   actuator_forcerange: wp.array2d[wp.vec2],
   actuator_ctrlrange: wp.array2d[wp.vec2],
   actuator_acc0: wp.array2d[float],
@@ -317,12 +318,12 @@ def _actuator_vjp(
   accumulate(adj_actuator_biasprm_out, worldid, actid, grad_bias)
   accumulate(adj_actuator_lengthrange_out, worldid, actid, grad_range)
   accumulate(adj_actuator_acc0_out, worldid, actid, grad_acc0)
-  if adj_actuator_forcerange_out.shape[0] > 0 and force_free[worldid, actid] == 0.0:
+  if adj_actuator_forcerange_out.shape[0] > 0 and actuator_forcelimited[actid]:
     bounds = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
-    side = wp.vec2(-rate_lam, 0.0)
-    if force[worldid, actid] > bounds[0]:
-      side = wp.vec2(0.0, -rate_lam)
-    accumulate(adj_actuator_forcerange_out, worldid, actid, side)
+    if force[worldid, actid] <= bounds[0]:
+      accumulate(adj_actuator_forcerange_out, worldid, actid, wp.vec2(-rate_lam, 0.0))
+    elif force[worldid, actid] >= bounds[1]:
+      accumulate(adj_actuator_forcerange_out, worldid, actid, wp.vec2(0.0, -rate_lam))
 
 
 def vjp(work) -> None:
@@ -347,6 +348,7 @@ def vjp(work) -> None:
       m.actuator_actlimited,
       m.actuator_actrange,
       m.actuator_actearly,
+      m.actuator_forcelimited,
       m.actuator_forcerange,
       m.actuator_ctrlrange,
       m.actuator_acc0,

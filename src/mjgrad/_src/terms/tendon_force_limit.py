@@ -107,10 +107,11 @@ def _scale_vjp(
   bounds = tendon_actfrcrange[worldid % tendon_actfrcrange.shape[0], tenid]
   if total == 0.0 or (total >= bounds[0] and total <= bounds[1]):
     return
+  bound = wp.where(total < bounds[0], bounds[0], bounds[1])
   work = float(0.0)
   for j in range(actuator_trntype.shape[0]):
     if actuator_trntype[j] == TENDON and actuator_trnid[j][0] == tenid:
-      if force_free[worldid, j] != 0.0:
+      if force_free[worldid, j] != 0.0 or bound == 0.0:
         rate = moment_dot_free(
           moment_rownnz_in,
           moment_rowadr_in,
@@ -122,7 +123,6 @@ def _scale_vjp(
           j,
         )
         work += rate * raw_force[worldid, j]
-  bound = wp.where(total < bounds[0], bounds[0], bounds[1])
   adj_force_out[worldid, actid] = work * bound / (total * total)
   if adj_tendon_actfrcrange_out.shape[0] > 0:
     share = -raw_force[worldid, actid] / total * work / total
