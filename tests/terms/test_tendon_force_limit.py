@@ -47,6 +47,16 @@ def test_gradient(name, integrator):
   assert (found["tendon_actfrcrange"].value == 0).all(axis=1).any()
 
 
+def test_bound_of_zero_and_no_range_of_its_own():
+  """A total held at zero: the bound moves it, force ranges that limit nothing do not."""
+  tendon = fixed(name="t", actuatorfrcrange="0 1")
+  mjm = tendons(tendon, actuator=f'<general tendon="t" {AFFINE} gear="2"/>')
+  params = ("tendon_actfrcrange", "actuator_forcerange")
+  found, _ = harness.compare(mjm, points(mjm), params, channels=())
+  harness.assert_close(found, RTOL, zero=("actuator_forcerange",))
+  assert (found["tendon_actfrcrange"].value[:, 0] != 0).any()
+
+
 def test_alone_its_force_is_the_bound():
   """Where the limit holds, neither the control nor the gain of a single actuator matters."""
   mjm = tendons(TENDONS["fixed"], actuator=f'<general tendon="t" {AFFINE} gear="2"/>')

@@ -36,6 +36,7 @@ from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import actuator_force
 from mjgrad._src.terms.actuator_law import force_length_slope
 from mjgrad._src.terms.actuator_law import force_slope
+from mjgrad._src.terms.actuator_law import held_by_range
 from mjgrad._src.terms.actuator_law import next_activation
 from mjgrad._src.terms.actuator_law import slope_input
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
@@ -318,12 +319,12 @@ def _actuator_vjp(
   accumulate(adj_actuator_biasprm_out, worldid, actid, grad_bias)
   accumulate(adj_actuator_lengthrange_out, worldid, actid, grad_range)
   accumulate(adj_actuator_acc0_out, worldid, actid, grad_acc0)
-  if adj_actuator_forcerange_out.shape[0] > 0 and actuator_forcelimited[actid]:
-    bounds = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
-    if force[worldid, actid] <= bounds[0]:
-      accumulate(adj_actuator_forcerange_out, worldid, actid, wp.vec2(-rate_lam, 0.0))
-    elif force[worldid, actid] >= bounds[1]:
-      accumulate(adj_actuator_forcerange_out, worldid, actid, wp.vec2(0.0, -rate_lam))
+  bounds = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
+  held = held_by_range(actuator_forcelimited[actid], force[worldid, actid], bounds)
+  if held < 0:
+    accumulate(adj_actuator_forcerange_out, worldid, actid, wp.vec2(-rate_lam, 0.0))
+  elif held > 0:
+    accumulate(adj_actuator_forcerange_out, worldid, actid, wp.vec2(0.0, -rate_lam))
 
 
 def vjp(work) -> None:

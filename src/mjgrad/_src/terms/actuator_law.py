@@ -47,6 +47,17 @@ DYNAMICS = tuple(
 
 
 @wp.func
+def held_by_range(limited: bool, force: float, bounds: wp.vec2) -> int:
+  """Which bound of its range holds a force: -1 the lower, 1 the upper, 0 none."""
+  side = int(0)
+  if limited and force <= bounds[0]:
+    side = -1
+  elif limited and force >= bounds[1]:
+    side = 1
+  return side
+
+
+@wp.func
 def actuator_force(
   x: float,
   length: float,

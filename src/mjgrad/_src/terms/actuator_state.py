@@ -27,6 +27,7 @@ from mjgrad._src.terms.actuator_law import DYN_INTEGRATOR
 from mjgrad._src.terms.actuator_law import DYN_NONE
 from mjgrad._src.terms.actuator_law import GAIN_FIXED
 from mjgrad._src.terms.actuator_law import actuator_force
+from mjgrad._src.terms.actuator_law import held_by_range
 from mjgrad._src.terms.actuator_law import next_activation
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.transmission import moment_dot
@@ -197,10 +198,9 @@ def _evaluate(
   )
   raw_force_out[worldid, actid] = force
   force_free = float(1.0)
-  if actuator_forcelimited[actid]:
-    limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
-    if force <= limits[0] or force >= limits[1]:
-      force_free = 0.0
+  limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
+  if held_by_range(actuator_forcelimited[actid], force, limits) != 0:
+    force_free = 0.0
     force = wp.clamp(force, limits[0], limits[1])
 
   velocity_out[worldid, actid] = velocity

@@ -18,6 +18,7 @@ Held fixed: which bound is passed. Source: MuJoCo documentation, XML reference, 
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
+from mjgrad._src.terms.actuator_law import held_by_range
 from mjgrad._src.terms.transmission import moment_dot_free
 from mjgrad._src.terms.transmission_tendon import TENDON
 
@@ -67,10 +68,9 @@ def _scale(
   elif total != 0.0 and total > bounds[1]:
     free = bounds[1] / total
   force = raw_force[worldid, actid] * free
-  if actuator_forcelimited[actid]:
-    limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
-    if force <= limits[0] or force >= limits[1]:
-      free = 0.0
+  limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], actid]
+  if held_by_range(actuator_forcelimited[actid], force, limits) != 0:
+    free = 0.0
     force = wp.clamp(force, limits[0], limits[1])
   force_out[worldid, actid] = force
   force_free_out[worldid, actid] = free
@@ -83,6 +83,8 @@ def _scale_vjp(
   tendon_actfrcrange: wp.array2d[wp.vec2],
   actuator_trntype: wp.array[int],
   actuator_trnid: wp.array[wp.vec2i],
+  actuator_forcelimited: wp.array[bool],
+  actuator_forcerange: wp.array2d[wp.vec2],
   # Data in:
   moment_rownnz_in: wp.array2d[int],
   moment_rowadr_in: wp.array2d[int],
@@ -90,7 +92,7 @@ def _scale_vjp(
   actuator_moment_in: wp.array2d[float],
   # In:
   raw_force: wp.array2d[float],
-  force_free: wp.array2d[float],
+  force: wp.array2d[float],
   dof_free: wp.array2d[float],
   lam_in: wp.array2d[float],
   # Adjoint out (+=):
@@ -111,7 +113,8 @@ def _scale_vjp(
   work = float(0.0)
   for j in range(actuator_trntype.shape[0]):
     if actuator_trntype[j] == TENDON and actuator_trnid[j][0] == tenid:
-      if force_free[worldid, j] != 0.0 or bound == 0.0:
+      limits = actuator_forcerange[worldid % actuator_forcerange.shape[0], j]
+      if held_by_range(actuator_forcelimited[j], force[worldid, j], limits) == 0:
         rate = moment_dot_free(
           moment_rownnz_in,
           moment_rowadr_in,
@@ -164,12 +167,14 @@ def vjp(work) -> None:
       m.tendon_actfrcrange,
       m.actuator_trntype,
       m.actuator_trnid,
+      m.actuator_forcelimited,
+      m.actuator_forcerange,
       d.moment_rownnz,
       d.moment_rowadr,
       d.moment_colind,
       d.actuator_moment,
       act.raw_force,
-      act.force_free,
+      act.force,
       act.dof_free,
       work.lam,
       work.adj["tendon_actfrcrange"],
