@@ -1,6 +1,5 @@
 """The training loop on the toy task: checkpoints, stopping, and the record of a divergence."""
 
-import os
 import signal
 
 import numpy as np
@@ -39,7 +38,7 @@ def test_signal_finishes_the_epoch_and_saves_it(log, number):
 
   def stop(metrics):
     if metrics["epoch"] == 2:
-      os.kill(os.getpid(), number)
+      signal.raise_signal(number)
 
   assert not train(make_learner(epochs=7), log, on_epoch=stop)
   assert saved_epochs(log)[-1] == 3
@@ -48,8 +47,8 @@ def test_signal_finishes_the_epoch_and_saves_it(log, number):
 
 def test_second_signal_interrupts_at_once(log):
   def stop(metrics):
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
   with pytest.raises(KeyboardInterrupt):
     train(make_learner(epochs=7), log, on_epoch=stop)

@@ -4,6 +4,7 @@ import pytest
 
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import UnsupportedFeature
+from mjgrad._src.linearize import step_gradient
 from tests import models
 from tests.terms import harness
 from tests.terms.chain import chain
@@ -67,8 +68,12 @@ def test_tendons(name, integrator):
   harness.assert_close(found, RTOL)
 
 
-def test_armature_of_a_wrapping_tendon_is_refused():
+def test_wrapping_tendon():
+  """C MuJoCo has no armature of such a tendon."""
   mjm = tendons(spatial("w", "post", "tip", name="t"), actuator='<motor tendon="t"/>')
-  Simulator(mjm, 1, "cpu")
+  found, _ = harness.compare(mjm, points(mjm), PARAMS[:2])
+  harness.assert_close(found, RTOL)
+  point = harness.inputs(points(mjm, 1))
+  adj = {"adj_qpos": point["qpos"], "adj_qvel": point["qvel"]}
   with pytest.raises(UnsupportedFeature, match="parameter actuator_armature"):
-    harness.compare(mjm, points(mjm, 1), ("actuator_armature",))
+    step_gradient(Simulator(mjm, 1, "cpu"), **point, **adj, wrt_params=("actuator_armature",))

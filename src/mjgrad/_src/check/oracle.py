@@ -174,9 +174,7 @@ class Oracle:
     self.mjd = mujoco.MjData(self.mjm)
     trntype, target = self.mjm.actuator_trntype, self.mjm.actuator_trnid[:, 0]
     ids = lenders.all_lenders(trntype, target, self.mjm.njnt, self.mjm.ntendon)
-    self.mjm.jnt_actuatorid[:] = ids[0]
-    fixed = self.mjm.tendon_type == int(mujoco.mjtTendon.mjTENDON_FIXED)  # others may wrap
-    self.mjm.tendon_actuatorid[fixed] = ids[1][fixed]
+    self.mjm.jnt_actuatorid[:], self.mjm.tendon_actuatorid[:] = ids
     self._scratch = copy.deepcopy(self.mjm) if np.any(mjm.dof_simplenum) else None
     self._mj_step: Evaluate = stages.step
     self._mj_forward: Evaluate = mujoco.mj_forward
