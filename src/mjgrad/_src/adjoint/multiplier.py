@@ -28,22 +28,20 @@ error of the solution itself. H is assembled in blocks of two by two dofs, so th
 that is read serves two entries of H.
 
 Source: DESIGN section 2; MuJoCo documentation, Computation, "Numerical integration" and
-"Constraint solver" (Newton's Hessian, the Hessian of the elliptic cone).
+"Constraint solver" (Newton's Hessian).
 """
 
 import functools
 
 import warp as wp
 
+from mjgrad._src.adjoint import cone
 from mjgrad._src.adjoint import lu
 from mjgrad._src.adjoint import metric
 from mjgrad._src.adjoint import rows
-from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import dof_damping_total
-from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms import actuator_slope
 from mjgrad._src.terms import body_slope
-from mjgrad._src.terms.contact_force import vec6
 from mjgrad._src.terms.tendon import add_damping_matrix
 
 wp.set_module_options({"enable_backward": False})
@@ -169,65 +167,18 @@ def _explicit_rhs(
   rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
 
 
-@wp.func
-def _cone_hessian(
-  # Data in:
-  efc_D_in: wp.array2d[float],
-  # In:
-  J_in: wp.array3d[float],
-  residual: wp.array2d[float],
-  friction: vec5,
-  mu: float,
-  condim: int,
-  worldid: int,
-  efcid: int,
-  i: int,
-  j: int,
-) -> wp.float64:
-  """(J_i)^T (Hessian of 1/2 D_m (mu y_0 - mu T)^2) J_j for a contact whose rows start at efcid."""
-  scaled = vec6()
-  tt = float(0.0)
-  for k in range(1, condim):
-    scaled[k] = friction[k - 1] * residual[worldid, efcid + k]
-    tt += scaled[k] * scaled[k]
-  t = wp.sqrt(tt)
-  gap = mu * (residual[worldid, efcid] - t)
-  # radial: along u = scaled / T; cross: all tangents, scaled by their friction
-  radial_i = wp.float64(0.0)
-  radial_j = wp.float64(0.0)
-  cross = wp.float64(0.0)
-  for k in range(1, condim):
-    entry_i = wp.float64(friction[k - 1] * J_in[worldid, efcid + k, i])
-    entry_j = wp.float64(friction[k - 1] * J_in[worldid, efcid + k, j])
-    radial_i += wp.float64(scaled[k] / t) * entry_i
-    radial_j += wp.float64(scaled[k] / t) * entry_j
-    cross += entry_i * entry_j
-  slope_i = wp.float64(mu) * (wp.float64(J_in[worldid, efcid, i]) - radial_i)
-  slope_j = wp.float64(mu) * (wp.float64(J_in[worldid, efcid, j]) - radial_j)
-  curvature = wp.float64(-mu * gap / t) * (cross - radial_i * radial_j)
-  dm = wp.float64(efc_D_in[worldid, efcid] / (mu * mu * (1.0 + mu * mu)))
-  return dm * (slope_i * slope_j + curvature)
-
-
 @wp.kernel
 def _hessian(
   # Model:
   nv: int,
-  opt_impratio_invsqrt: wp.array[float],
   M_elemid: wp.array2d[int],
   # Data in:
   nefc_in: wp.array[int],
   M_in: wp.array2d[float],
-  contact_friction_in: wp.array[vec5],
-  contact_dim_in: wp.array[int],
-  efc_id_in: wp.array2d[int],
-  efc_D_in: wp.array2d[float],
-  njmax_in: int,
   # In:
   block_row: wp.array[int],
   block_col: wp.array[int],
   J_in: wp.array3d[float],
-  residual: wp.array2d[float],
   weight: wp.array2d[float],
   # Out:
   matrix_out: wp.array3d[wp.float64],
@@ -236,9 +187,7 @@ def _hessian(
   i = 2 * block_row[blockid]
   j = 2 * block_col[blockid]
   block = wp.mat22d()
-  nefc = wp.min(nefc_in[worldid], njmax_in)
-  efcid = int(0)
-  while efcid < nefc:
+  for efcid in range(wp.min(nefc_in[worldid], weight.shape[1])):
     w = weight[worldid, efcid]
     if w > 0.0:
       rows_i = wp.vec2d(
@@ -248,20 +197,6 @@ def _hessian(
         wp.float64(J_in[worldid, efcid, j]), wp.float64(J_in[worldid, efcid, j + 1])
       )
       block += wp.outer(wp.float64(w) * rows_i, rows_j)
-      efcid += 1
-    elif w == CONE:
-      conid = efc_id_in[worldid, efcid]
-      condim = contact_dim_in[conid]
-      friction = contact_friction_in[conid]
-      mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
-      for a in range(2):
-        for b in range(2):
-          block[a, b] += _cone_hessian(
-            efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i + a, j + b
-          )
-      efcid += condim
-    else:
-      efcid += 1
   for a in range(2):
     for b in range(2):
       if i + a < nv and j + b <= i + a:
@@ -289,7 +224,7 @@ def _dynamics_residual(
   r = -wp.float64(qfrc_smooth_in[worldid, dofid])
   for k in range(nv):
     r += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * wp.float64(qacc[worldid, k])
-  for efcid in range(nefc_in[worldid]):
+  for efcid in range(wp.min(nefc_in[worldid], force.shape[1])):
     r -= wp.float64(J_in[worldid, efcid, dofid]) * wp.float64(force[worldid, efcid])
   rhs_out[worldid, dofid, 0] = r
 
@@ -395,23 +330,18 @@ def solve_hessian(work) -> None:
     dim=(d.nworld, work.tree.block_row.size),
     inputs=[
       m.nv,
-      m.opt.impratio_invsqrt,
       m.M_elemid,
       d.nefc,
       d.M,
-      d.contact.friction,
-      d.contact.dim,
-      d.efc.id,
-      d.efc.D,
-      d.njmax,
       work.tree.block_row,
       work.tree.block_col,
       work.efc_J,
-      work.efc_residual,
       work.efc_weight,
     ],
     outputs=[work.matrix],
   )
+  if work.elliptic:
+    cone.add(work)
   if work.discrete:
     metric.add(work)
   _solve(work)

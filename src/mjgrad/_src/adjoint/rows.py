@@ -2,8 +2,8 @@
 
 The active set is taken from y itself, row by row: an inactive pyramid edge says nothing about the
 other edges of its contact. An equality row is always active. A friction row is active between its
-bounds. A row of an elliptic cone that slides has no weight of its own: `adjoint/multiplier.py` adds
-the Hessian of its cone.
+bounds. A row of an elliptic cone that slides has no weight of its own: `adjoint/cone.py` adds the
+Hessian of its cone.
 
 Source: MuJoCo documentation, Computation, "Constraint solver" (the convex costs).
 """

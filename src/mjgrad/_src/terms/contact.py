@@ -29,6 +29,7 @@ from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.terms.contact_force import ContactAdjoint
 from mjgrad._src.terms.contact_force import contact_force_vjp
 from mjgrad._src.terms.contact_force import elliptic_zone
 from mjgrad._src.terms.contact_force import vec6
@@ -81,21 +82,35 @@ def _frame_cotangent(c: vec6, relative: RelativeTwist) -> wp.mat33:
 
 
 @wp.func
-def _add_body_wrench(
+def _add_body_wrenches(
   worldid: int,
   bodyid: int,
+  row: int,
   sign: float,
   offset: wp.vec3,
   frame: wp.mat33,
-  c: vec6,
-  direction: int,
-  twist: wp.spatial_vector,
+  adj: ContactAdjoint,
+  twist_in: wp.array3d[wp.spatial_vector],
   wrench_out: wp.array3d[wp.spatial_vector],
 ):
+  """Adds what the velocities along all directions leave on a body; nothing where it is static."""
+  if row == 0:
+    return
   to_world = wp.transpose(frame)
-  wrench = sign * wrench_at(to_world @ _linear_part(c), to_world @ _angular_part(c), offset)
-  wp.atomic_add(wrench_out, worldid, direction, bodyid, wrench)
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
+  pose = wp.spatial_vector()
+  for k in range(3):
+    direction = V
+    c = adj.v
+    if k == 1:
+      direction = LAM
+      c = adj.lam
+    elif k == 2:
+      direction = ACC
+      c = adj.a
+    wrench = sign * wrench_at(to_world @ _linear_part(c), to_world @ _angular_part(c), offset)
+    wp.atomic_add(wrench_out, worldid, direction, bodyid, wrench)
+    pose += cross_force(twist_in[worldid, direction, row], wrench)
+  wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
 
 
 @wp.func
@@ -260,12 +275,8 @@ def _contact_vjp(
     mode,
   )
 
-  _add_body_wrench(worldid, b1, -1.0, offset1, frame, adj.v, V, v1, wrench_out)
-  _add_body_wrench(worldid, b2, 1.0, offset2, frame, adj.v, V, v2, wrench_out)
-  _add_body_wrench(worldid, b1, -1.0, offset1, frame, adj.a, ACC, a1, wrench_out)
-  _add_body_wrench(worldid, b2, 1.0, offset2, frame, adj.a, ACC, a2, wrench_out)
-  _add_body_wrench(worldid, b1, -1.0, offset1, frame, adj.lam, LAM, lam1, wrench_out)
-  _add_body_wrench(worldid, b2, 1.0, offset2, frame, adj.lam, LAM, lam2, wrench_out)
+  _add_body_wrenches(worldid, b1, row1, -1.0, offset1, frame, adj, twist_in, wrench_out)
+  _add_body_wrenches(worldid, b2, row2, 1.0, offset2, frame, adj, twist_in, wrench_out)
 
   to_world = wp.transpose(frame)
   adj_point = wp.cross(to_world @ _linear_part(adj.v), v.angular)
