@@ -14,6 +14,7 @@ import warp as wp
 from mjgrad._src import graphs
 from mjgrad._src.adjoint import tape as tape_ops
 from mjgrad._src.adjoint.step_vjp import step_vjp
+from mjgrad._src.adjoint.surrogate import Surrogate
 from mjgrad._src.adjoint.tape import Tape
 from mjgrad._src.adjoint.workspace import Workspace
 from mjgrad._src.derived.constants import DerivedConstants
@@ -21,6 +22,7 @@ from mjgrad._src.derived.constants import followers
 from mjgrad._src.derived.pullback import pull_back
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
+from mjgrad._src.engine.status import Status
 from mjgrad._src.integrators import coordinates
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 
@@ -72,19 +74,34 @@ class Program:
     return RungeKutta(self.model, self.data, self.tape, tableau) if tableau else None
 
   @functools.cached_property
-  def work(self) -> Workspace:
+  def surrogate(self) -> Surrogate | None:
+    """What the backward pass differentiates in place of the forward pass, where that is asked."""
     sim = self.sim
+    return Surrogate(sim, self.model, self.data, INPUTS) if sim.surrogate else None
+
+  @functools.cached_property
+  def work(self) -> Workspace:
+    sim, seen, stages = self.sim, self, self.stages
+    if self.surrogate:
+      seen = self.surrogate
+      stages = stages and RungeKutta(seen.model, seen.data, self.tape, stages.tableau)
     return Workspace(
       sim.mjm,
-      self.model,
-      self.data,
+      seen.model,
+      seen.data,
       sim.tree,
       self.tape,
       self.fields,
       self.buffers,
-      self.stages,
-      self.sim.status.word,
+      stages,
+      self.status.word,
+      self.surrogate,
     )
+
+  @property
+  def status(self) -> Status:
+    """What the backward pass reports to."""
+    return self.surrogate.status if self.surrogate else self.sim.status
 
   @functools.cached_property
   def constants(self) -> DerivedConstants:
@@ -139,8 +156,10 @@ class Program:
       wp.copy(work.adj_history, adj_history)
     self.tape.step.fill_(self.nstep)
     self._replay("backward", self._backward)
-    if work.solid_contacts:
-      self.sim.status.poll()
+    if self.surrogate:
+      self.status.raise_for_errors()
+    elif work.solid_contacts:
+      self.status.poll()
     if self.following:
       self._replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
 
@@ -188,6 +207,8 @@ class Program:
     """Captures `body` without changing the state, the tape or the cotangents."""
     mutable = [getattr(self.data, name) for name in INPUTS]
     mutable += [self.tape.step, *self.tape.arrays(), self.sim.status.word]
+    if "surrogate" in self.__dict__ and self.surrogate:
+      mutable.append(self.surrogate.status.word)
     if "work" in self.__dict__:
       work = self.work
       mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl, work.adj_history]

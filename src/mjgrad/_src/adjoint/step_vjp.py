@@ -128,7 +128,10 @@ def dynamics_vjp(work) -> None:
   into; `work.adj_act` is that of the activation a step later, which is replaced by that of the
   activation; the others are added to.
   """
-  adapter.linearization_point(work.model, work.data)
+  if work.surrogate:
+    work.surrogate.evaluate(work)
+  else:
+    adapter.linearization_point(work.model, work.data)
   if work.far_from_root:
     multiplier.dynamics_multiplier(work)
   tendon_rates.evaluate(work)

@@ -7,6 +7,7 @@ import warp as wp
 
 from mjgrad._src.accumulate import RowAdjoint
 from mjgrad._src.adjoint.delay import Delay
+from mjgrad._src.adjoint.surrogate import Surrogate
 from mjgrad._src.adjoint.tape import Tape
 from mjgrad._src.contact.cotangents import ContactCotangents
 from mjgrad._src.contact.solid import SOLID_PAIRS
@@ -18,12 +19,14 @@ from mjgrad._src.engine.implicit_rules import is_implicit
 from mjgrad._src.engine.parameters import given
 from mjgrad._src.engine.parameters import zero_cotangents
 from mjgrad._src.engine.status import NWORD
+from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms.actuation import Actuation
 from mjgrad._src.terms.dof import UNBOUNDED
 from mjgrad._src.terms.impedance import DISCRETE
+from mjgrad._src.terms.impedance import vec6
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree.indices import Tree
@@ -50,8 +53,13 @@ class Workspace:
     buffers: dict[str, wp.array],
     stages: RungeKutta | None = None,
     status: wp.array | None = None,
+    surrogate: Surrogate | None = None,
   ):
     check_parameters(mjm, requested)
+    if surrogate and not stages and "opt.timestep" in requested:
+      raise UnsupportedFeature("parameter opt.timestep, contacts from distance: use RK4")
+    self.surrogate = surrogate
+    self.contact_law = surrogate.contact_law if surrogate else wp.zeros(0, dtype=vec6)
     nhistory = tape.history.shape[2]
     self.delay = Delay(data, nhistory) if nhistory else None
     data = self.delay.seen if self.delay else data
@@ -72,7 +80,7 @@ class Workspace:
     constraint = enabled("CONSTRAINT")
     cg = mjm.opt.solver == int(mujoco.mjtSolver.mjSOL_CG)
     self.elliptic = mjm.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
-    self.far_from_root = constraint and (self.elliptic or cg)
+    self.far_from_root = constraint and (self.elliptic or cg or surrogate is not None)
     self.gravity_enabled = enabled("GRAVITY")
     self.spring_enabled = enabled("SPRING")
     self.damper_enabled = enabled("DAMPER")

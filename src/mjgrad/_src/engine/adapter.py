@@ -49,6 +49,7 @@ ellipsoid_fluid_slope = _geom_ellipsoid_fluid_B
 history_find_index = _history_find_index
 history_insert_vector = _history_insert_vector
 history_physical_index = _history_physical_index
+make_constraint = mjw.make_constraint
 make_data = mjw.make_data
 put_model = mjw.put_model
 transmission = mjw.transmission
@@ -98,6 +99,12 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
     mjw.fwd_velocity(m, d)
     mjw.fwd_actuation(m, d)
     return
+  collide(m, d)
+  mjw.make_constraint(m, d)
+
+
+def collide(m: mjw.Model, d: mjw.Data) -> None:
+  """The first half of `linearization_point`: everything but constraint rows, and what follows."""
   mjw.kinematics(m, d)
   mjw.com_pos(m, d)
   mjw.tendon(m, d)
@@ -106,7 +113,13 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
     _tendon_armature(m, d)
   mjw.com_vel(m, d)
   mjw.collision(m, d)
-  mjw.make_constraint(m, d)
+
+
+def solve(m: mjw.Model, d: mjw.Data) -> None:
+  """Solves for `d.qacc` with the rows and `d.qfrc_smooth` in `d`, from `d.qacc_warmstart`."""
+  mjw.factor_m(m, d)
+  mjw.solve_m(m, d, d.qacc_smooth, d.qfrc_smooth)
+  mjw.solve(m, d)
 
 
 def reference_point(m: mjw.Model, d: mjw.Data) -> None:

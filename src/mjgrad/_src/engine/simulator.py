@@ -6,6 +6,7 @@ import mujoco
 import mujoco_warp as mjw
 import warp as wp
 
+from mjgrad._src.contact.from_distance import ContactsFromDistance
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine import history
@@ -45,6 +46,8 @@ class Simulator:
     derived: whether the constants that MuJoCo's compiler derives at qpos0 (`dof_invweight0`,
       `body_invweight0`, `tendon_invweight0`, `tendon_length0`, `actuator_acc0`) keep the values of
       `mjm` ("fixed") or are functions of the parameters, as after compiling again ("follow").
+    surrogate: other dynamics for the backward pass alone, `ContactsFromDistance`; None
+      differentiates what the forward pass computes.
 
   Attributes:
     mjm: the MuJoCo model.
@@ -62,7 +65,8 @@ class Simulator:
 
   Raises:
     UnsupportedFeature: the model uses something without a gradient; lists every element.
-    InvalidInput: nworld is not positive, mjm is not an MjModel, or an unknown `derived`.
+    InvalidInput: nworld is not positive, mjm is not an MjModel, an unknown `derived`, or a
+      surrogate for geoms that never collide.
   """
 
   def __init__(
@@ -74,6 +78,7 @@ class Simulator:
     nconmax: int | None = None,
     njmax: int | None = None,
     derived: Literal["fixed", "follow"] = "fixed",
+    surrogate: ContactsFromDistance | None = None,
   ):
     if not isinstance(mjm, mujoco.MjModel):
       raise InvalidInput(
@@ -84,12 +89,15 @@ class Simulator:
       raise InvalidInput(f"nworld is {nworld}; expected at least 1.")
     if derived not in ("fixed", "follow"):
       raise InvalidInput(f"derived is {derived!r}; expected 'fixed' or 'follow'.")
-    self.mjm, self.nworld, self.derived = mjm, nworld, derived
+    self.mjm, self.nworld, self.derived, self.surrogate = mjm, nworld, derived, surrogate
     self.device = wp.get_device(device) if device is not None else wp.get_preferred_device()
     self.nq, self.nv, self.nu, self.na = mjm.nq, mjm.nv, mjm.nu, mjm.na
     self.nbody, self.nhistory = mjm.nbody, history.size(mjm)
     with wp.ScopedDevice(self.device):
       self.model = _put_model(mjm)
+      if surrogate is not None:
+        features.raise_unsupported(features.without_surrogate(mjm))
+        surrogate.selected(mjm, self.model)
       adapter.silence_overflow(self.model)
       self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
       self.defaults = {

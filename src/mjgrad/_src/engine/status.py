@@ -52,10 +52,16 @@ def _collect(
 
 
 class Status:
-  """Worst case over all steps since the last check."""
+  """Worst case over all steps since the last check.
 
-  def __init__(self, mjm: mujoco.MjModel, data: mjw.Data):
-    self._mjm, self._data = mjm, data
+  Args:
+    mjm: the model.
+    data: the engine's data.
+    owner: what has the options for the room in `data`, for messages.
+  """
+
+  def __init__(self, mjm: mujoco.MjModel, data: mjw.Data, owner: str = "the Simulator"):
+    self._mjm, self._data, self._owner = mjm, data, owner
     device = data.qpos.device
     self.word = wp.zeros(NWORD, dtype=int, device=device)
     self._host = wp.zeros(NWORD, dtype=int, device="cpu", pinned=device.is_cuda)
@@ -105,19 +111,19 @@ class Status:
     d = self._data
     if word[NEFC] > d.njmax:
       raise CapacityError(
-        f"a world needed {word[NEFC]} constraint rows and has room for {d.njmax}; create the "
-        f"Simulator with njmax={_with_margin(word[NEFC])}."
+        f"a world needed {word[NEFC]} constraint rows and has room for {d.njmax}; create "
+        f"{self._owner} with njmax={_with_margin(word[NEFC])}."
       )
     contacts = max(word[NACON], word[NCOLLISION])
     if contacts > d.naconmax:
       needed = int(np.ceil(contacts / d.nworld))
       raise CapacityError(
-        f"{contacts} contacts over {d.nworld} worlds exceed the room for {d.naconmax}; create the "
-        f"Simulator with nconmax={_with_margin(needed)} (contacts per world)."
+        f"{contacts} contacts over {d.nworld} worlds exceed the room for {d.naconmax}; create "
+        f"{self._owner} with nconmax={_with_margin(needed)} (contacts per world)."
       )
     if word[NNZ]:
       raise CapacityError(
-        "the sparse constraint Jacobian did not fit; create the Simulator with "
+        f"the sparse constraint Jacobian did not fit; create {self._owner} with "
         f"njmax={_with_margin(d.njmax)}."
       )
     self._raise_non_finite(word)

@@ -154,6 +154,15 @@ def contact_mode(
 
 
 @wp.func
+def law_of(contact_law: wp.array[vec6], conid: int) -> vec6:
+  """How a contact acts from a distance, where contacts do (terms/impedance.py)."""
+  law = vec6()
+  if contact_law.shape[0] > 0:
+    law = contact_law[conid]
+  return law
+
+
+@wp.func
 def row_cotangent(elliptic: bool, condim: int, friction: vec5) -> vec6:
   """The first row of a contact, as a cotangent of a velocity in its frame."""
   c = vec6()
@@ -198,6 +207,7 @@ def _contact_vjp(
   efc_residual: wp.array2d[float],
   row_scale: wp.array2d[float],
   scale_twist: wp.array2d[wp.spatial_vector],
+  contact_law: wp.array[vec6],
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
@@ -267,6 +277,7 @@ def _contact_vjp(
     contact_solref_in[conid],
     contact_solreffriction_in[conid],
     contact_solimp_in[conid],
+    law_of(contact_law, conid),
     invweight,
     impratio_invsqrt,
     opt_timestep[worldid % opt_timestep.shape[0]],
@@ -366,6 +377,7 @@ def vjp(work) -> None:
       work.efc_residual,
       work.row_scale,
       work.scale_twist,
+      work.contact_law,
       work.twist,
       work.wrench,
       work.geom_wrench,

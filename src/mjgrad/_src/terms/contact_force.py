@@ -2,7 +2,7 @@
 
 Everything is expressed in the contact frame: v, a and lam are the relative velocities of the two
 bodies at the contact point along the frame's axes (three translations, then three rotations), and
-r = dist - margin. With y = a - aref,
+r = dist - margin. `law` is that of contacts from distance (terms/impedance.py). With y = a - aref,
 
     frictionless, pyramidal   phi = sum over edges with y < 0 of  D (J lam) y
                               edges J = n +- mu_i t_i; every active edge counts on its own
@@ -22,15 +22,15 @@ Source: MuJoCo documentation, Computation, "Constraint model" (contact) and "Fri
 import warp as wp
 
 from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.terms.impedance import approach
+from mjgrad._src.terms.impedance import contact_impedance
 from mjgrad._src.terms.impedance import friction_damping
-from mjgrad._src.terms.impedance import impedance
 from mjgrad._src.terms.impedance import row_damping
 from mjgrad._src.terms.impedance import row_stiffness
 from mjgrad._src.terms.impedance import row_weight
+from mjgrad._src.terms.impedance import vec6 as vec6
 
 wp.set_module_options({"enable_backward": False})
-
-vec6 = wp.types.vector(length=6, dtype=wp.float32)
 
 SEPARATING = wp.constant(0)
 STICKING = wp.constant(1)
@@ -47,6 +47,7 @@ def pyramidal_term(
   solref: wp.vec2,
   solreffriction: wp.vec2,
   solimp: vec5,
+  law: vec6,
   invweight: float,
   impratio_invsqrt: float,
   timestep: float,
@@ -55,9 +56,9 @@ def pyramidal_term(
   active: int,
 ) -> wp.float32:
   """phi of a frictionless or pyramidal contact; bit e of `active` says that edge e pushes."""
-  imp = impedance(solimp, r)
+  imp = contact_impedance(solimp, law, r)
   b = row_damping(solref, solimp, imp, timestep, disableflags)
-  spring = row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * r
+  spring = row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * approach(law, r)
   value = float(0.0)
   if condim == 1:
     if (active & 1) != 0:
@@ -107,6 +108,7 @@ def elliptic_term(
   solref: wp.vec2,
   solreffriction: wp.vec2,
   solimp: vec5,
+  law: vec6,
   invweight: float,
   impratio_invsqrt: float,
   timestep: float,
@@ -115,13 +117,13 @@ def elliptic_term(
   zone: int,
 ) -> wp.float32:
   """phi of an elliptic contact with condim at least 3."""
-  imp = impedance(solimp, r)
+  imp = contact_impedance(solimp, law, r)
   b_tangent = friction_damping(solref, solimp, timestep, disableflags)
   if solreffriction[0] != 0.0 or solreffriction[1] != 0.0:
     b_tangent = friction_damping(solreffriction, solimp, timestep, disableflags)
   d0 = row_weight(invweight, solref, solimp, imp, timestep, disableflags)
   y0 = a[0] + row_damping(solref, solimp, imp, timestep, disableflags) * v[0]
-  y0 = y0 + row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * r
+  y0 = y0 + row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * approach(law, r)
   value = float(0.0)
   if zone == STICKING:
     value = d0 * lam[0] * y0
@@ -179,6 +181,7 @@ def contact_force_vjp(
   solref: wp.vec2,
   solreffriction: wp.vec2,
   solimp: vec5,
+  law: vec6,
   invweight: float,
   impratio_invsqrt: float,
   timestep: float,
@@ -189,7 +192,7 @@ def contact_force_vjp(
   """Gradient of phi in the motion; `mode` is the set of active edges or the zone of the cone."""
   adj = ContactAdjoint()
   if elliptic and condim > 1:
-    adj_r, adj_v, adj_a, adj_lam, _fr, _ref, _rf, _imp, _w, _i, _t, _f, _c, _m = wp.grad(
+    adj_r, adj_v, adj_a, adj_lam, _fr, _ref, _rf, _imp, _law, _w, _i, _t, _f, _c, _m = wp.grad(
       elliptic_term
     )(
       r,
@@ -200,6 +203,7 @@ def contact_force_vjp(
       solref,
       solreffriction,
       solimp,
+      law,
       invweight,
       impratio_invsqrt,
       timestep,
@@ -212,7 +216,7 @@ def contact_force_vjp(
     adj.a = adj_a
     adj.lam = adj_lam
   else:
-    adj_r, adj_v, adj_a, adj_lam, _fr, _ref, _rf, _imp, _w, _i, _t, _f, _c, _m = wp.grad(
+    adj_r, adj_v, adj_a, adj_lam, _fr, _ref, _rf, _imp, _law, _w, _i, _t, _f, _c, _m = wp.grad(
       pyramidal_term
     )(
       r,
@@ -223,6 +227,7 @@ def contact_force_vjp(
       solref,
       solreffriction,
       solimp,
+      law,
       invweight,
       impratio_invsqrt,
       timestep,
@@ -248,6 +253,7 @@ def contact_material_vjp(
   solref: wp.vec2,
   solreffriction: wp.vec2,
   solimp: vec5,
+  law: vec6,
   invweight: float,
   impratio_invsqrt: float,
   timestep: float,
@@ -267,6 +273,7 @@ def contact_material_vjp(
       adj_solref,
       adj_solreffriction,
       adj_solimp,
+      _law,
       adj_invweight,
       adj_impratio_invsqrt,
       adj_timestep,
@@ -282,6 +289,7 @@ def contact_material_vjp(
       solref,
       solreffriction,
       solimp,
+      law,
       invweight,
       impratio_invsqrt,
       timestep,
@@ -307,6 +315,7 @@ def contact_material_vjp(
       adj_solref,
       adj_solreffriction,
       adj_solimp,
+      _law,
       adj_invweight,
       adj_impratio_invsqrt,
       adj_timestep,
@@ -322,6 +331,7 @@ def contact_material_vjp(
       solref,
       solreffriction,
       solimp,
+      law,
       invweight,
       impratio_invsqrt,
       timestep,

@@ -26,8 +26,10 @@ from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.contact import contact_mode
 from mjgrad._src.terms.contact import in_frame
+from mjgrad._src.terms.contact import law_of
 from mjgrad._src.terms.contact import relative_twist
 from mjgrad._src.terms.contact_force import contact_material_vjp
+from mjgrad._src.terms.contact_force import vec6
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import LAM
 from mjgrad._src.tree.twists import V
@@ -95,11 +97,17 @@ def _solref_weight(mine: wp.vec2, other: wp.vec2, mix: float) -> wp.vec2:
 
 
 @wp.func
-def _pair_of(g1: int, g2: int, ngeom: int, nxn_pairid: wp.array[wp.vec2i]) -> int:
-  """The explicit pair of two geoms, negative if there is none."""
+def pair_index(g1: int, g2: int, ngeom: int) -> int:
+  """Where the engine lists a pair of geoms."""
   i = wp.min(g1, g2)
   j = wp.max(g1, g2)
-  return nxn_pairid[(i * (2 * ngeom - i - 3)) // 2 + j - 1][0]
+  return (i * (2 * ngeom - i - 3)) // 2 + j - 1
+
+
+@wp.func
+def _pair_of(g1: int, g2: int, ngeom: int, nxn_pairid: wp.array[wp.vec2i]) -> int:
+  """The explicit pair of two geoms, negative if there is none."""
+  return nxn_pairid[pair_index(g1, g2, ngeom)][0]
 
 
 @wp.kernel
@@ -140,6 +148,7 @@ def _contact_material_vjp(
   efc_residual: wp.array2d[float],
   row_scale: wp.array2d[float],
   scale_twist: wp.array2d[wp.spatial_vector],
+  contact_law: wp.array[vec6],
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   adj_geom_friction_out: wp.array2d[wp.vec3],
@@ -202,6 +211,7 @@ def _contact_material_vjp(
     contact_solref_in[conid],
     contact_solreffriction_in[conid],
     contact_solimp_in[conid],
+    law_of(contact_law, conid),
     scale * invweight,
     impratio_invsqrt,
     opt_timestep[worldid % opt_timestep.shape[0]],
@@ -316,6 +326,7 @@ def vjp(work) -> None:
       work.efc_residual,
       work.row_scale,
       work.scale_twist,
+      work.contact_law,
       work.twist,
       *outputs,
     ],

@@ -16,6 +16,10 @@ Under `discrete`, the flag DISCRETE, a row counts on what its spring and damper 
 
 with k and b of limits and contacts lowered where h^2 k d > 1, and k = 0 in a row of friction.
 
+Contacts from distance (contact/from_distance.py) have d(r) for r > 0 too, and a softplus h(r) in
+the place of r in aref; the numbers of their `law` are d_c, d_0, width, midpoint, power and
+softplus. A law of zeros stands for contacts without them.
+
 Source: MuJoCo documentation, Modeling, "Solver parameters"; Computation, "Constraint model".
 """
 
@@ -23,6 +27,8 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.engine.adapter import vec5
+
+vec6 = wp.types.vector(length=6, dtype=wp.float32)
 
 wp.set_module_options({"enable_backward": False})
 
@@ -35,18 +41,11 @@ MAXIMP = wp.constant(mujoco.mjMAXIMP)
 
 
 @wp.func
-def impedance(solimp: vec5, r: float) -> wp.float32:
-  """d(r), the constraint's ability to generate force, in (0, 1)."""
-  dmin = wp.clamp(solimp[0], MINIMP, MAXIMP)
-  dmax = wp.clamp(solimp[1], MINIMP, MAXIMP)
-  mid = wp.clamp(solimp[3], MINIMP, MAXIMP)
-  power = wp.max(1.0, solimp[4])
-  x = wp.abs(r) / wp.max(MINVAL, solimp[2])
-
+def _spline(dmin: float, dmax: float, midpoint: float, power: float, x: float) -> wp.float32:
+  """From dmin at x = 0 to dmax at x = 1 and beyond."""
+  mid = wp.clamp(midpoint, MINIMP, MAXIMP)
   value = dmax
-  if solimp[2] <= MINVAL:
-    value = 0.5 * (dmin + dmax)
-  elif x < 1.0:
+  if x < 1.0:
     y = x
     if power > 1.0:
       if x <= 0.0:
@@ -56,6 +55,44 @@ def impedance(solimp: vec5, r: float) -> wp.float32:
       else:
         y = 1.0 - wp.pow(1.0 - x, power) / wp.pow(1.0 - mid, power - 1.0)
     value = dmin + y * (dmax - dmin)
+  return value
+
+
+@wp.func
+def impedance(solimp: vec5, r: float) -> wp.float32:
+  """d(r), the constraint's ability to generate force, in (0, 1)."""
+  dmin = wp.clamp(solimp[0], MINIMP, MAXIMP)
+  dmax = wp.clamp(solimp[1], MINIMP, MAXIMP)
+  value = 0.5 * (dmin + dmax)
+  if solimp[2] > MINVAL:
+    value = _spline(dmin, dmax, solimp[3], wp.max(1.0, solimp[4]), wp.abs(r) / solimp[2])
+  return value
+
+
+@wp.func
+def contact_impedance(solimp: vec5, law: vec6, r: float) -> wp.float32:
+  """d(r) of a contact, which `law` continues for r > 0; in [0, 1)."""
+  value = impedance(solimp, r)
+  if r > 0.0:
+    value = _spline(law[0], law[1], law[3], law[4], 1.0 - r / law[2])
+  return value
+
+
+@wp.func
+def _log1p(x: float) -> wp.float32:
+  """log(1 + x) for x in [0, 1], as 2 artanh(x / (2 + x)), good for small x too."""
+  z = x / (2.0 + x)
+  y = z * z
+  series = y * (1.0 / 7.0 + y * (1.0 / 9.0 + y * (1.0 / 11.0 + y / 13.0)))
+  return 2.0 * z * (1.0 + y * (1.0 / 3.0 + y * (1.0 / 5.0 + series)))
+
+
+@wp.func
+def approach(law: vec6, r: float) -> wp.float32:
+  """h(r), in m: r in penetration, or minus the softplus of -r."""
+  value = wp.min(r, 0.0)
+  if law[5] > 0.0:
+    value = value - law[5] * _log1p(wp.exp(-wp.abs(r) / law[5]))
   return value
 
 
@@ -88,7 +125,7 @@ def damping(solref: wp.vec2, solimp: vec5, timestep: float, disableflags: int) -
 @wp.func
 def inverse_regularizer(invweight: float, imp: float) -> wp.float32:
   """D = 1 / R, in kg or kg m^2."""
-  return 1.0 / wp.max(invweight * (1.0 - imp) / imp, MINVAL)
+  return imp / wp.max(invweight * (1.0 - imp), MINVAL * imp)
 
 
 @wp.func
