@@ -37,6 +37,9 @@ COMMANDS = {
   ),
   "play": Command("mjgrad._src.train_cli", "play", "train", "replay a learned policy"),
   "check": Command("mjgrad.cli", "check", None, "compare every gradient of a model with C MuJoCo"),
+  "experiment": Command(
+    "mjgrad.experiments", "main", "train", "reproduce an experiment on gradients through contacts"
+  ),
   "bench": Command(
     "mjgrad.bench", "main", None, "time the forward and the backward step, on CPU and GPU"
   ),
