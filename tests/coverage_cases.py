@@ -102,6 +102,23 @@ SPRUNG = {
 }
 
 
+EQUALITIES = {
+  "connect": '<connect body1="fourth" body2="trolley" anchor="0.1 0 0.05"/>',
+  "connect to the world": '<connect body1="fourth" anchor="0.1 0 0.05"/>',
+  "connect of sites": '<connect site1="tip" site2="rail"/>',
+  "weld": '<weld body1="fourth" body2="trolley" anchor="0.1 0 0.05" torquescale="0.7"/>',
+  "weld of sites": '<weld site1="tip" site2="rail" torquescale="1.3"/>',
+  "joint polynomial": '<joint joint1="hinge" joint2="last" polycoef="0.1 0.5 0.3 -0.2 0.4"/>',
+  "one joint": '<joint joint1="slide" polycoef="0.05 0 0 0 0"/>',
+  "tendon polynomial": '<tendon tendon1="rope" tendon2="gear" polycoef="0.1 0.5 0.3 0 0"/>',
+}
+ROPE_WITH_LIMIT = (
+  '<spatial range="0.05 0.3" stiffness="20"><site site="w"/><site site="b"/><site site="tip"/>'
+  "</spatial>"
+)
+WET = 'density="200" viscosity="2" wind="0.5 -0.3 0.2"'
+
+
 def _options() -> list[Case]:
   rolling = {"tumble": "0.2 0.1"}
   cases = [
@@ -142,6 +159,19 @@ def _options() -> list[Case]:
       contact("plane", "box", option='integrator="discrete"')
       if hasattr(mujoco.mjtIntegrator, "mjINT_DISCRETE")
       else rig(),
+    ),
+    *(
+      Case(
+        "Integrators",
+        f"discrete, {name}",
+        rig(**SPRUNG, **sections, option=f'integrator="discrete" {fluid}'),
+        shows,
+      )
+      for name, sections, fluid, shows in (
+        ("weld", {"equality": EQUALITIES["weld"]}, "", ("eq_data",)),
+        ("limits", {"tendon": ROPE_WITH_LIMIT, "last": 'range="-0.1 0.1"'}, "", ("tendon_range",)),
+        ("friction loss and a fluid", {"last": 'frictionloss="0.2"'}, WET, ("opt.density",)),
+      )
     ),
     *(
       Case(
@@ -296,18 +326,6 @@ def _tendons() -> list[Case]:
   ]
 
 
-EQUALITIES = {
-  "connect": '<connect body1="fourth" body2="trolley" anchor="0.1 0 0.05"/>',
-  "connect to the world": '<connect body1="fourth" anchor="0.1 0 0.05"/>',
-  "connect of sites": '<connect site1="tip" site2="rail"/>',
-  "weld": '<weld body1="fourth" body2="trolley" anchor="0.1 0 0.05" torquescale="0.7"/>',
-  "weld of sites": '<weld site1="tip" site2="rail" torquescale="1.3"/>',
-  "joint polynomial": '<joint joint1="hinge" joint2="last" polycoef="0.1 0.5 0.3 -0.2 0.4"/>',
-  "one joint": '<joint joint1="slide" polycoef="0.05 0 0 0 0"/>',
-  "tendon polynomial": '<tendon tendon1="rope" tendon2="gear" polycoef="0.1 0.5 0.3 0 0"/>',
-}
-
-
 def _equalities() -> list[Case]:
   tendon = TENDON + f'<fixed name="gear">{JOINTS}</fixed>'
   return [
@@ -317,7 +335,6 @@ def _equalities() -> list[Case]:
 
 
 def _forces() -> list[Case]:
-  wet = 'density="200" viscosity="2" wind="0.5 -0.3 0.2"'
   fin = '<geom type="ellipsoid" size="0.1 0.06 0.04" {} fluidshape="ellipsoid"/>'
   mocap = '<body name="hand" mocap="true" pos="0.3 0 -0.4"/>'
   return [
@@ -326,17 +343,17 @@ def _forces() -> list[Case]:
     Case(
       "Forces",
       "fluid, inertia boxes, wind",
-      rig(option=wet),
+      rig(option=WET),
       ("opt.wind", "opt.density", "opt.viscosity"),
     ),
     Case(
       "Forces",
       "fluid, ellipsoids, wind",
-      rig(option=wet, inside=fin.format('pos="0 0.1 0"')),
+      rig(option=WET, inside=fin.format('pos="0 0.1 0"')),
       ("opt.wind", "opt.density", "opt.viscosity"),
     ),
     *(
-      Case("Forces", f"fluid, {integrator}", rig(option=f'{wet} integrator="{integrator}"'))
+      Case("Forces", f"fluid, {integrator}", rig(option=f'{WET} integrator="{integrator}"'))
       for integrator in ("implicitfast", "implicit", "RK4")
     ),
     Case("Forces", "mocap body", rig(world=mocap, equality='<weld body1="fourth" body2="hand"/>')),

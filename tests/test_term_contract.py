@@ -126,6 +126,18 @@ CASES = {
     velocity=0.1,
     constrained=True,
   ),
+  "contact_direction": Case(
+    models.variant(
+      models.scene("plane", "capsule", 4)
+      .replace('pos="0 0 0.069"', 'pos="0 0 0.064"')
+      .replace("<freejoint/>", '<joint type="free" damping="9"/>'),
+      integrator="discrete",
+    ),
+    ("geom_size", "dof_damping"),
+    scale=1e-3,
+    velocity=0.1,
+    constrained=True,
+  ),
   "contact_solid": Case(
     models.load(
       models.scene("sphere", "capsule", 4).replace(
@@ -176,7 +188,7 @@ CASES = {
     constrained=True,
   ),
   "tendon_armature": Case(tendons(fixed(armature="0.3")), ("tendon_armature",)),
-  "tendon_branches": Case(
+  "tendon_direction": Case(
     tendons(spatial("tip", "rail", damping="3"), integrator="implicitfast"), ("tendon_damping",)
   ),
   "tendon_path": Case(

@@ -79,7 +79,7 @@ def points(mjm, count, seed=0):
 
 
 @pytest.mark.parametrize("interp", INTERPOLATIONS)
-@pytest.mark.parametrize("integrator", ["euler", "implicitfast"])
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast", "discrete"])
 def test_one_step(interp, integrator):
   """The delays of 0.0172 s reach between samples, before the oldest one of some, and to its end."""
   mjm = model(interp, integrator=integrator)

@@ -3,20 +3,20 @@
 The scale depends on the inertia matrix, on the metric and on the Jacobian of every row.
 """
 
-import mujoco
 import numpy as np
 import pytest
 
-from mjgrad._src.engine.simulator import Simulator
-from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.terms import row_scale
 from tests import models
+from tests.integrators.test_implicit import SWIMMER
 from tests.oracles import sample_states
 from tests.terms import harness
 from tests.terms.chain import chain
 from tests.terms.tendons import fixed
 from tests.terms.tendons import spatial
 from tests.terms.tendons import tendons
+from tests.terms.test_equality import EQUALITIES
+from tests.terms.test_equality import MODEL as EQUALITY_MODEL
 
 # The project's bars. Without contacts the model is good to a few 1e-6, the impedance to 3e-4.
 RTOL = 1e-4
@@ -66,7 +66,7 @@ def test_the_scale_of_rows_matters(monkeypatch):
 
   def frozen(work):
     evaluate(work)
-    for array in (work.metric_dual, work.inertia_dual, work.row_dual):
+    for array in (work.metric_dual, work.inertia_dual, work.row_scales.direction):
       array.zero_()
 
   monkeypatch.setattr(row_scale, "evaluate", frozen)
@@ -74,14 +74,6 @@ def test_the_scale_of_rows_matters(monkeypatch):
   for name in params:
     assert wrong[name].errors.max() > 10 * ROW_WORST, name
   assert np.median(wrong["qpos"].errors) > 5 * np.median(exact["qpos"].errors)
-
-
-def test_fixed_tendons_beside_rows():
-  mjm = tendons(fixed(stiffness="20 3 2", damping="3 0.4"), integrator="discrete")
-  mjm.dof_frictionloss[:] = 0.3
-  params = ("tendon_stiffness", "tendon_damping", "dof_frictionloss", "opt.timestep", *INERTIA)
-  found, _ = harness.compare(mjm, harness.random_points(mjm, 8), params)
-  harness.assert_close(found, RTOL, worst=ROW_WORST)
 
 
 PILE = """
@@ -137,6 +129,7 @@ def check_pile(mjm, params, count=12):
 def test_contacts(condim, cone):
   """Bodies of two trees on the ground and on each other, sliding and sticking."""
   params = ("geom_size", "geom_solref", "geom_solimp", "geom_margin", "body_invweight0")
+  params += ("body_pos", "body_quat", "geom_pos")
   params += ("dof_damping", "jnt_stiffness", "actuator_biasprm", "opt.timestep", *INERTIA)
   params += ("geom_friction", "opt.impratio") if condim > 1 else ()
   check_pile(pile(condim, cone), params)
@@ -154,53 +147,93 @@ def test_box_on_the_ground():
   check_pile(mjm, ("geom_size", "geom_friction", "dof_damping", *INERTIA))
 
 
-REFUSED = {
-  "ball_limit": (
-    chain(ball='limited="true" range="0 0.3"', integrator="discrete"),
-    "joint 'ball'",
+POSES = ("body_pos", "body_quat", "body_ipos", "body_iquat", "jnt_pos", "jnt_axis")
+ELASTIC = {"stiffness": "20", "damping": "1 0.2"}
+DRIVE = '<position joint="hinge" gear="2" kp="10" kv="1" damping="0.4 0.1" armature="0.03"/>'
+
+
+def equality(name):
+  return models.variant(EQUALITY_MODEL.format(EQUALITIES[name]), integrator="discrete")
+
+
+def pulled(tendon, **sections):
+  return tendons(tendon, integrator="discrete", **sections)
+
+
+def servo(target):
+  return pulled(spatial("w", "a", "c", "tip", name="t"), actuator=f'<position {target} kp="30"/>')
+
+
+def swimmer(fluid):
+  mjm = models.variant(SWIMMER.format(fluid=fluid), integrator="discrete")
+  mjm.opt.density, mjm.opt.viscosity, mjm.opt.wind[:] = 1000.0, 2.0, (0.4, 0.2, -0.3)
+  return mjm
+
+
+FLUID = ("opt.density", "opt.viscosity", "opt.wind")
+GEAR = ("actuator_gear", "actuator_biasprm")
+SITES = ("site_pos", "site_quat")
+BESIDE_ROWS = {
+  "joint equality": (equality("joint"), ("eq_data", "eq_solref")),
+  "connect": (equality("connect"), ("eq_data", "eq_solref", "body_invweight0")),
+  "weld": (equality("weld"), ("eq_data", "eq_solref", "body_invweight0")),
+  "weld of sites": (equality("weld sites"), ("eq_data", *SITES)),
+  "ball limit": (
+    chain(ball='limited="true" range="0 0.1"', integrator="discrete"),
+    ("jnt_range", "jnt_solref", "qpos0"),
   ),
-  "tendon_limit": (
-    tendons(fixed(name="x", limited="true", range="0 1"), integrator="discrete"),
-    "tendon 'x'",
+  "wrapped tendon with a limit": (
+    pulled(spatial("w", "a", "drum", "far", limited="true", range="0 0.5", **ELASTIC)),
+    ("tendon_range", "tendon_stiffness", "geom_size", "geom_pos", "site_pos"),
   ),
-  "spatial_spring": (
-    tendons(spatial("w", "a", name="x", stiffness="2"), integrator="discrete"),
-    "tendon 'x'",
+  "friction loss of a tendon": (
+    pulled(spatial("w", "a", "2", "c", "rail", frictionloss="60")),
+    ("tendon_solref_fri", "tendon_invweight0", "site_pos"),
   ),
-  "site_servo": (
-    tendons(
-      spatial("w", "a"),
-      actuator='<position name="x" site="tip" refsite="a" gear="1 0 0 0 0 0" kp="2"/>',
-      integrator="discrete",
+  "tendon equality": (
+    pulled(
+      spatial("w", "a", "c", "tip", name="x", **ELASTIC) + fixed(name="y", armature="0.3"),
+      equality='<tendon tendon1="y" tendon2="x" polycoef="0.1 0.5 0.3 -0.2 0.4"/>',
     ),
-    "actuator 'x'",
+    ("eq_data", "tendon_armature", "tendon_damping", "tendon_length0", "site_pos"),
+  ),
+  "armature of a tendon": (
+    pulled(spatial("w", "a", "c", "tip", armature="0.3", **ELASTIC)),
+    ("tendon_armature", "site_pos"),
+  ),
+  "servo on a tendon": (servo('tendon="t" kv="3" gear="1.3"'), (*GEAR, "site_pos")),
+  "servo between sites": (
+    servo('site="tip" refsite="a" kv="3" gear="1 0.5 0 0.2 0.1 0"'),
+    (*GEAR, *SITES),
+  ),
+  "slider-crank": (
+    servo('cranksite="c" slidersite="rail" cranklength="0.9" gear="1.5"'),
+    (*GEAR, *SITES, "actuator_cranklength"),
+  ),
+  "servo in the parent": (servo('jointinparent="ball" gear="1 0.5 0.3"'), GEAR),
+  "lent damping and armature": (
+    pulled(
+      fixed(name="t"),
+      actuator=DRIVE + '<motor tendon="t" gear="0.5" damping="2 0.3" armature="0.1"/>',
+    ),
+    (*GEAR, "actuator_damping", "actuator_dampingpoly", "actuator_armature"),
+  ),
+  "box in a fluid": (swimmer(""), FLUID),
+  "ellipsoid in a fluid": (
+    swimmer('fluidshape="ellipsoid" fluidcoef="0.5 0.25 1.5 1 1"'),
+    (*FLUID, "geom_size", "geom_pos"),
   ),
 }
+"""What turns with the joints, in the rows or in the metric, beside friction loss of the joints."""
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused_by_name(case):
-  mjm, element = REFUSED[case]
-  mjm.jnt_limited[0] = True
-  with pytest.raises(UnsupportedFeature) as caught:
-    Simulator(mjm, 1, "cpu")
-  assert element in str(caught.value)
-
-
-def test_refused_with_a_fluid():
-  mjm = chain(**ROWS, integrator="discrete")
-  mjm.opt.viscosity = 1.0
-  with pytest.raises(UnsupportedFeature, match="viscosity"):
-    Simulator(mjm, 1, "cpu")
-
-
-def test_refused_parameters():
-  """Friction loss would make rows where the model has none, whose other laws were not checked."""
-  mjm = chain(actuator='<position name="x" joint="hinge" kp="2"/>', integrator="discrete")
-  points = harness.random_points(mjm, 1)
-  with pytest.raises(UnsupportedFeature, match="dof_frictionloss"):
-    harness.compare(mjm, points, ("dof_frictionloss",))
-  mjm.jnt_limited[0] = True
-  mjm.opt.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
-  with pytest.raises(UnsupportedFeature, match="actuator 'x'"):
-    harness.compare(mjm, points, ("actuator_gear",))
+@pytest.mark.parametrize("name", BESIDE_ROWS)
+def test_what_turns_beside_rows(name):
+  mjm, params = BESIDE_ROWS[name]
+  mjm.dof_damping[:] = np.linspace(0.3, 2.0, mjm.nv)
+  mjm.dof_frictionloss[:] = 0.2
+  points = harness.random_points(mjm, 4, seed=3, position=0.1)
+  points = [harness.with_inputs(p, ctrl=np.full(mjm.nu, 0.3)) for p in points]
+  params += ("opt.timestep", "dof_damping", *INERTIA, *POSES)
+  found, _ = harness.compare(mjm, points, params)
+  harness.assert_close(found, RTOL, worst=ROW_WORST)

@@ -9,6 +9,7 @@ The numbers of turns n, m, k are held fixed; the period has a gradient in the ge
 import numpy as np
 import pytest
 
+from mjgrad import UnsupportedFeature
 from tests import models
 from tests import oracles
 from tests.terms import harness
@@ -69,6 +70,22 @@ def test_next_activation(name):
   mjm = model(name)
   found, _ = harness.compare(mjm, points(mjm), PARAMS, channels=CHANNELS, on="act")
   harness.assert_close(found, ACT_RTOL, skipped=2, zero=("qpos", "qvel"))
+
+
+@pytest.mark.parametrize("on", ["qvel", "act"])
+@pytest.mark.parametrize("name", ["filterexact", "integrator", "filter_early"])
+def test_under_rk4(name, on):
+  """Stages filter towards the nearest set point; the step ends near the angle that it began at."""
+  mjm = model(name, integrator="rk4")
+  found, _ = harness.compare(mjm, points(mjm), channels=CHANNELS, on=on)
+  rtol, zero = (RTOL, ()) if on == "qvel" else (ACT_RTOL, ("qpos", "qvel"))
+  harness.assert_close(found, rtol, skipped=2, zero=zero)
+
+
+def test_the_period_is_refused_under_rk4():
+  with pytest.raises(UnsupportedFeature, match="actuator_gear, actuator 0"):
+    mjm = model("filter", integrator="rk4")
+    harness.compare(mjm, points(mjm, count=1), PARAMS)
 
 
 def test_half_a_turn_is_a_switching_point():

@@ -32,6 +32,7 @@ from mjgrad._src.terms import actuator_state
 from mjgrad._src.terms import applied
 from mjgrad._src.terms import body_equality
 from mjgrad._src.terms import contact
+from mjgrad._src.terms import contact_direction
 from mjgrad._src.terms import contact_material
 from mjgrad._src.terms import contact_solid
 from mjgrad._src.terms import dof
@@ -47,10 +48,11 @@ from mjgrad._src.terms import limit
 from mjgrad._src.terms import row_scale
 from mjgrad._src.terms import tendon
 from mjgrad._src.terms import tendon_armature
-from mjgrad._src.terms import tendon_branches
+from mjgrad._src.terms import tendon_direction
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
 from mjgrad._src.terms import tendon_rows
+from mjgrad._src.tree import axes
 from mjgrad._src.tree import body_poses
 from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree import sweep
@@ -71,20 +73,21 @@ TERMS = (
   body_equality,
   actuator,
   row_scale,
+  contact_direction,
   contact,
   contact_solid,
   contact_material,
   tendon,
   tendon_rows,
   tendon_armature,
-  tendon_branches,
+  tendon_direction,
   actuator_passive,
   tendon_path,
 )
 """Every local term of the residual.
 
-Inertia comes first because it starts the wrenches, the scale of rows before the contacts that read
-it, tendon paths last because they carry what other terms leave on tendons.
+Inertia comes first because it starts the wrenches, the directions of contacts before the contacts
+that read them, tendon paths last because they carry what other terms leave on tendons.
 """
 
 
@@ -143,6 +146,7 @@ def dynamics_vjp(work) -> None:
   row_scale.evaluate(work)
   twists.launch(work)
   tendon_rates.launch(work)
+  axes.start(work)
   frame_poses.start(work)
   for term in TERMS:
     term.vjp(work)

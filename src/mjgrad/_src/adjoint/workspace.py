@@ -2,7 +2,6 @@
 
 import mujoco
 import mujoco_warp as mjw
-import numpy as np
 import warp as wp
 
 from mjgrad._src.accumulate import RowAdjoint
@@ -22,10 +21,11 @@ from mjgrad._src.engine.status import NWORD
 from mjgrad._src.errors import UnsupportedFeature
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
-from mjgrad._src.terms import force_limit
+from mjgrad._src.terms import row_scale
 from mjgrad._src.terms.actuation import Actuation
 from mjgrad._src.terms.dof import UNBOUNDED
 from mjgrad._src.terms.impedance import DISCRETE
+from mjgrad._src.terms.impedance import REFSAFE
 from mjgrad._src.terms.impedance import vec6
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree import frame_poses
@@ -129,10 +129,9 @@ class Workspace:
     self.metric_dual = floats(nworld, nv)
     scaled = nworld if self.discrete else 0
     self.row_flags = int(mjm.opt.disableflags) | (int(DISCRETE) if self.discrete else 0)
-    self.dof_scale = floats(scaled, nv)
+    self.equality_flags = self.row_flags | (int(REFSAFE) if self.discrete else 0)
     self.inertia_dual = floats(scaled, nv)
-    self.row_scale = floats(scaled, data.njmax)
-    self.row_dual = floats(scaled, data.njmax)
+    self.row_scales = row_scale.empty(model, scaled, data.njmax)
     self.scale_twist = wp.zeros(
       (data.naconmax if self.discrete else 0, 2), dtype=wp.spatial_vector, device=device
     )
@@ -147,6 +146,15 @@ class Workspace:
     self.twist = wp.zeros((nworld, NTWIST, nv + 1), dtype=wp.spatial_vector, device=device)
     self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
+    branching = (self.implicit_tendon_damping or self.implicit_actuation) and bool(
+      tree.tendon_branching.numpy().any()
+    )
+    directed = nworld if self.discrete or branching else 0
+    self.ten_direction = floats(directed, model.ntendon, nv)
+    self.branch_weight = floats(nworld, model.ntendon)
+    axes = (directed, model.nbody, nv)
+    self.axis_wrench = wp.zeros(axes, dtype=wp.spatial_vector, device=device)
+    self.subtree_axis_wrench = wp.zeros_like(self.axis_wrench)
     slopes = (nworld, model.nbody if self.gyroscopic or self.implicit_fluid else 0)
     self.slope = wp.zeros(slopes, dtype=wp.spatial_matrix, device=device)
     self.subtree_slope = wp.zeros_like(self.slope)
@@ -177,14 +185,6 @@ class Workspace:
     self.given = given(model, buffers)
     self.adj_xfrc_applied = wp.zeros((nworld, model.nbody), dtype=wp.spatial_vector, device=device)
     self.adj = zero_cotangents(model, nworld, requested)
-    branching = (
-      np.flatnonzero(tree.tendon_branching.numpy())
-      if self.implicit_tendon_damping or self.implicit_actuation
-      else ()
-    )
-    self.branching_tendons = [int(t) for t in branching]
-    self.branch_weight = floats(nworld, model.ntendon)
-    self.branch = force_limit.gated_workspace(self) if self.branching_tendons else None
     self.actuation.complete(self, mjm)
 
   def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:

@@ -9,7 +9,7 @@ for rotations and v for everything else.
 
 Activations with `filterexact` are advanced as the engine does, by the exact filter in the stages as
 in the result; `mj_RungeKutta` advances them by the time step in the stages and by the exact filter
-in the result.
+in the result. Set points of angles end within half a turn of the angle at the start.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.check.actuator_zones import next_activation
+from mjgrad._src.check.actuator_zones import period
 from mjgrad._src.integrators.tableau import RK4
 from mjgrad._src.integrators.tableau import Tableau
 
@@ -52,6 +53,7 @@ def runge_kutta(
   h = mjm.opt.timestep
   qpos, qvel, act = mjd.qpos.copy(), mjd.qvel.copy(), mjd.act.copy()
   rate, qacc, act_dot = [], [], []
+  length = mjd.actuator_length
   zero = np.zeros(mjm.nv), np.zeros(mjm.na)
   for stage, weights in enumerate(((), *tableau.a, tableau.b)):
     last = stage == tableau.nstage
@@ -71,9 +73,13 @@ def runge_kutta(
         start = mjm.actuator_actadr[i]
         entries = slice(start, start + mjm.actuator_actnum[i])
         mjd.act[entries] = next_activation(mjm, mjd, i, clamp=last)
+        turn = period(mjm, i) if last else 0.0
+        if turn:
+          mjd.act[entries] -= turn * np.round((mjd.act[entries] - length[i]) / turn)
     if not last:
       evaluate(mjm, mjd)
       evaluated()
+      length = length if stage else mjd.actuator_length.copy()
       rate.append(_rotation_rates(mjm, rotation, mjd.qvel))
       qacc.append(mjd.qacc.copy())
       act_dot.append(mjd.act_dot.copy())

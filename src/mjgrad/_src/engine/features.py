@@ -12,11 +12,8 @@ import numpy as np
 
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
-from mjgrad._src.engine.discrete_rules import has_friction
+from mjgrad._src.engine.discrete_rules import adhesive_actuators
 from mjgrad._src.engine.discrete_rules import is_discrete
-from mjgrad._src.engine.discrete_rules import may_have_rows
-from mjgrad._src.engine.discrete_rules import refused_rows
-from mjgrad._src.engine.discrete_rules import turning_actuators
 from mjgrad._src.engine.discrete_rules import uncoupled_bodies
 from mjgrad._src.engine.history import delayed
 from mjgrad._src.engine.implicit_rules import actuator_rules
@@ -56,15 +53,13 @@ _JOINT_TRANSMISSIONS = [
 _BALL = int(mujoco.mjtJoint.mjJNT_BALL)
 _SITE_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_SITE)
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
-_SPATIAL = int(mujoco.mjtTendon.mjTENDON_SPATIAL)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
 
 
 UNCOUPLED = (
   "a fluid under discrete between dofs whose block of the inertia matrix is diagonal; use Euler"
 )
-ROWS = "these constraints under discrete; use Euler, implicit or implicitfast"
-BESIDE_ROWS = "under discrete in a model with constraints; use Euler, implicit or implicitfast"
+ADHESION = "feedback of adhesion under discrete; use Euler"
 FLUID = ("opt.wind", "opt.density", "opt.viscosity")
 """Parameters that switch fluid forces on."""
 
@@ -197,29 +192,17 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   )
   if opt.integrator == _RK4:
     active = mjm.actuator_actnum > 0
-    add(actuator, active & ~dynamics, "these dynamics under RK4; use Euler")
-    turning = active & _servos_of_angles(mjm)
-    add(actuator, turning, "an angular set point with activation under RK4; use Euler")
+    reason = "the engine takes whole steps of these dynamics in the stages of RK4; use Euler"
+    add(actuator, active & ~dynamics, reason)
     add(actuator, delayed(mjm), "the engine stops the time of delays in a step of RK4; use Euler")
-  if is_discrete(mjm):
-    add(actuator, delayed(mjm), "delayed controls under discrete; use Euler")
   disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
-  add(actuator, disabled != 0, "the engine does not disable groups of actuators")
+  reason = "the engine does not disable groups of actuators; remove it, or zero its gain and bias"
+  add(actuator, disabled != 0, reason)
 
   if is_discrete(mjm):
     add(actuator, motor, "a DC motor under discrete; use Euler, implicit or implicitfast")
-    for objtype, mask in refused_rows(mjm):
-      add(objtype, mask, ROWS)
-    if may_have_rows(mjm):
-      if opt.density or opt.viscosity:
-        found.append(f"option density, viscosity: a fluid {BESIDE_ROWS}")
-      spatial = mjm.tendon_type == _SPATIAL
-      elastic = _tendon_has(mjm, ("damping", "dampingpoly"))
-      elastic |= (mjm.tendon_stiffness != 0) | mjm.tendon_stiffnesspoly.any(axis=1)
-      add(tendon, spatial & elastic, f"a spring or damper of a spatial tendon {BESIDE_ROWS}")
-      add(tendon, _tendon_has(mjm, ("armature",)), f"armature of a tendon {BESIDE_ROWS}")
-      feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
-      add(actuator, turning_actuators(mjm) & feedback, f"a moment that turns {BESIDE_ROWS}")
+    feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
+    add(actuator, adhesive_actuators(mjm) & feedback, ADHESION)
     if opt.density or opt.viscosity:
       add(_OBJECT.mjOBJ_BODY, uncoupled_bodies(mjm), UNCOUPLED)
   if is_implicit(mjm):
@@ -331,44 +314,18 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   unarmed = np.append(branching | _wrapping_tendons(mjm), False)[target]
   reason = "no armature for a spatial tendon that wraps or lies between branches of the tree"
   add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, unarmed, reason)
+  if mjm.opt.integrator == _RK4:
+    turning = (mjm.actuator_actnum > 0) & _servos_of_angles(mjm)
+    reason = "the gear of an angular set point with activation under RK4; use Euler"
+    add("actuator_gear", _OBJECT.mjOBJ_ACTUATOR, turning, reason)
   interpolated = delayed(mjm) & (mjm.actuator_history[:, 1] > 0)
   reason = "the times of the samples between which a delayed control is interpolated"
   add("opt.timestep", _OBJECT.mjOBJ_ACTUATOR, interpolated, reason)
   if is_discrete(mjm):
     for name in FLUID:
       add(name, _OBJECT.mjOBJ_BODY, uncoupled_bodies(mjm), UNCOUPLED)
-    add("tendon_frictionloss", tendon, np.full(mjm.ntendon, has_friction(mjm)), ROWS)
-    every = np.ones(mjm.nactuator, dtype=bool)
-    for name in ("actuator_damping", "actuator_dampingpoly"):
-      add(name, _OBJECT.mjOBJ_ACTUATOR, every, "damping of actuators under discrete; use Euler")
-    lends = (mjm.actuator_damping != 0) | mjm.actuator_dampingpoly.any(axis=1)
-    reason = "the gear of an actuator with damping under discrete; use Euler"
-    add("actuator_gear", _OBJECT.mjOBJ_ACTUATOR, lends, reason)
-    if may_have_rows(mjm):
-      for name in ("body_pos", "body_quat", "body_ipos", "body_iquat"):
-        add(name, _OBJECT.mjOBJ_BODY, np.arange(mjm.nbody) > 0, f"a pose {BESIDE_ROWS}")
-      for name in ("jnt_pos", "jnt_axis", "qpos0"):
-        add(name, _OBJECT.mjOBJ_JOINT, np.ones(mjm.njnt), f"a pose {BESIDE_ROWS}")
-      add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, every, f"armature {BESIDE_ROWS}")
-      moving = mjm.body_treeid >= 0
-      for name in FLUID:
-        add(name, _OBJECT.mjOBJ_BODY, moving, f"a fluid {BESIDE_ROWS}")
-      spatial = mjm.tendon_type == _SPATIAL
-      for name in ("stiffness", "stiffnesspoly", "damping", "dampingpoly"):
-        add(f"tendon_{name}", tendon, spatial, f"a spatial tendon {BESIDE_ROWS}")
-      add("tendon_armature", tendon, np.ones(mjm.ntendon), f"armature of a tendon {BESIDE_ROWS}")
-      turning = turning_actuators(mjm)
-      for name in ("actuator_gainprm", "actuator_biasprm"):
-        add(name, _OBJECT.mjOBJ_ACTUATOR, turning, f"a moment that turns {BESIDE_ROWS}")
-      feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
-      on_joint = np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)
-      lends |= mjm.actuator_armature != 0
-      geared = (feedback & on_joint) | lends
-      add("actuator_gear", _OBJECT.mjOBJ_ACTUATOR, geared, f"a gear {BESIDE_ROWS}")
-    else:
-      rough = np.full(mjm.njnt, has_friction(mjm))
-      reason = "friction loss under discrete in a model without constraints"
-      add("dof_frictionloss", _OBJECT.mjOBJ_JOINT, rough, reason)
+    for name in ("actuator_gainprm", "actuator_biasprm"):
+      add(name, _OBJECT.mjOBJ_ACTUATOR, adhesive_actuators(mjm), ADHESION)
   if is_implicit(mjm):
     for reason, mask in tendon_rules(mjm).items():
       undamped = np.append(mask, False)[target]

@@ -7,7 +7,8 @@ i of the step from (q_0, v_0, w_0) is
     v_i   = v_0 + h sum_j a_ij alpha_j  kappa_i = J_r^-1(rho_i) v_i
     w_i   = w_0 + D sum_j a_ij wdot_j   (alpha_i, wdot_i) = F(q_i, v_i, w_i)
 
-and the result is a stage with the weights b, its activations clamped. kappa is the rate of the
+and the result is a stage with the weights b, its activations clamped and, where they are set points
+of an angle, brought within half a turn of it at the start of the step. kappa is the rate of the
 rotation vector rho (Munthe-Kaas); for everything but rotations exp is the addition and J_r the
 identity. D is h, or tau (1 - exp(-h / tau)) for activations that are filtered exactly.
 
@@ -31,6 +32,8 @@ from mjgrad._src.engine.adapter import next_act
 from mjgrad._src.engine.adapter import quat_integrate
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.integrators.tableau import Tableau
+from mjgrad._src.terms.actuator_state import full_turns
+from mjgrad._src.terms.actuator_state import turn_period
 
 if TYPE_CHECKING:
   from mjgrad._src.adjoint.tape import Tape
@@ -146,16 +149,25 @@ def _enter_position(
 def _enter_activation(
   # Model:
   opt_timestep: wp.array[float],
+  jnt_type: wp.array[int],
+  actuator_trntype: wp.array[int],
   actuator_dyntype: wp.array[int],
+  actuator_gaintype: wp.array[int],
+  actuator_biastype: wp.array[int],
   actuator_actadr: wp.array[int],
   actuator_actnum: wp.array[int],
+  actuator_trnid: wp.array[wp.vec2i],
   actuator_dynprm: wp.array2d[vec10],
+  actuator_gainprm: wp.array2d[vec10],
+  actuator_biasprm: wp.array2d[vec10],
   actuator_actlimited: wp.array[bool],
   actuator_actrange: wp.array2d[wp.vec2],
+  actuator_gear: wp.array2d[wp.spatial_vector],
   # In:
   weights: wp.array2d[float],
   stage: int,
   step: wp.array[int],
+  start_length: wp.array2d[float],
   tape_act: wp.array3d[float],
   tape_act_dot: wp.array4d[float],
   # Data out:
@@ -166,7 +178,7 @@ def _enter_activation(
   last = stage == weights.shape[0] - 1
   for k in range(actuator_actnum[actid]):
     adr = actuator_actadr[actid] + k
-    act_out[worldid, adr] = next_act(
+    value = next_act(
       opt_timestep[worldid % opt_timestep.shape[0]],
       actuator_dyntype[actid],
       actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
@@ -176,6 +188,20 @@ def _enter_activation(
       1.0,
       last and actuator_actlimited[actid],
     )
+    if last:
+      period = turn_period(
+        jnt_type,
+        actuator_trntype[actid],
+        actuator_trnid[actid],
+        actuator_dyntype[actid],
+        actuator_gaintype[actid],
+        actuator_biastype[actid],
+        actuator_gainprm[worldid % actuator_gainprm.shape[0], actid][0],
+        actuator_biasprm[worldid % actuator_biasprm.shape[0], actid][1],
+        actuator_gear[worldid % actuator_gear.shape[0], actid],
+      )
+      value -= period * full_turns(value, start_length[worldid, actid], period)
+    act_out[worldid, adr] = value
 
 
 @wp.kernel
@@ -206,12 +232,14 @@ class RungeKutta:
     tableau: the method.
     weights: its weights on the device, shape [nstage + 1, nstage].
     rate: kappa of every stage that was entered [m/s or rad/s], shape [nstage + 1, nworld, nv].
+    start_length: lengths of the actuators at the start of the step, shape [nworld, nactuator].
   """
 
   def __init__(self, model: mjw.Model, data: mjw.Data, tape: "Tape", tableau: Tableau):
     self.model, self.data, self.tape, self.tableau = model, data, tape, tableau
     device = data.qpos.device
     self.weights = wp.array(tableau.weights(), dtype=float, device=device)
+    self.start_length = wp.zeros_like(data.actuator_length)
     self.rate = wp.zeros((self.nstage + 1, *data.qvel.shape), dtype=float, device=device)
 
   @property
@@ -249,15 +277,24 @@ class RungeKutta:
         dim=(d.nworld, m.nactuator),
         inputs=[
           m.opt.timestep,
+          m.jnt_type,
+          m.actuator_trntype,
           m.actuator_dyntype,
+          m.actuator_gaintype,
+          m.actuator_biastype,
           m.actuator_actadr,
           m.actuator_actnum,
+          m.actuator_trnid,
           m.actuator_dynprm,
+          m.actuator_gainprm,
+          m.actuator_biasprm,
           m.actuator_actlimited,
           m.actuator_actrange,
+          m.actuator_gear,
           self.weights,
           stage,
           tape.step,
+          self.start_length,
           tape.act,
           tape.act_dot,
         ],
@@ -275,6 +312,8 @@ class RungeKutta:
     for stage in range(self.nstage):
       self.enter(stage)
       adapter.evaluate(m, d)
+      if stage == 0:
+        wp.copy(self.start_length, d.actuator_length)
       record(stage)
     self.enter(self.nstage)
     wp.launch(

@@ -188,6 +188,8 @@ def _advance_vjp(
   # In:
   ctrl: wp.array2d[float],
   ctrl_free: wp.array2d[float],
+  period: wp.array2d[float],
+  turns: wp.array2d[wp.vec3],
   # Adjoint in:
   adj_advance_in: wp.array2d[float],
   # Adjoint out (+=):
@@ -203,7 +205,7 @@ def _advance_vjp(
   if adr < 0:
     return
   adj_u, adj_act, adj_dynprm, _dyntype, adj_timestep = wp.grad(activation_advance)(
-    ctrl[worldid, actid],
+    ctrl[worldid, actid] - period[worldid, actid] * turns[worldid, actid][0],
     act_in[worldid, adr],
     actuator_dynprm[worldid % actuator_dynprm.shape[0], actid],
     dyntype,
@@ -316,6 +318,8 @@ class StageCotangents:
         d.ctrl,
         act.ctrl,
         act.ctrl_free,
+        act.period,
+        act.turns,
         self.advance[stage],
       ],
       outputs=[

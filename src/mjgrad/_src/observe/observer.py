@@ -206,6 +206,7 @@ class Work:
     self.twist = zeros(nworld, twists.NTWIST, nv + 1, dtype=wp.spatial_vector)
     self.wrench = zeros(nworld, twists.NWRENCH, nbody, dtype=wp.spatial_vector)
     self.subtree_wrench = wp.zeros_like(self.wrench)
+    self.axis_wrench = self.subtree_axis_wrench = zeros(0, nbody, nv, dtype=wp.spatial_vector)
     frame_wrenches = frame_poses.empty_wrenches(self.model, nworld, requested)
     self.inertial_wrench, self.geom_wrench, self.site_wrench = frame_wrenches
     self.product = zeros(0, nv + 1, dtype=wp.spatial_vector)

@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 
 from mjgrad._src.contact.cotangents import ContactCotangents
+from mjgrad._src.engine.discrete_rules import is_discrete
 from mjgrad._src.terms import actuator_passive
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import transmission_body
@@ -56,6 +57,8 @@ class Actuation:
     qfrc: summed actuator force on each dof before its limit [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is held, else 1, shape [nworld, nv]
     adj_force: cotangent of `raw_force` from the other actuators of a limited tendon
+    direction: directions of the moments' own under `discrete`, see `terms/actuator_direction.py`,
+      shape [nworld, nactuator, nv]
     adj_length: cotangent of the length
     adj_rate: cotangents of the rates, shape [nworld, nactuator, 5]
     adj_period: cotangent of `period`
@@ -89,6 +92,7 @@ class Actuation:
   qfrc: wp.array
   dof_free: wp.array
   adj_force: wp.array
+  direction: wp.array
   adj_length: wp.array
   adj_rate: wp.array
   adj_period: wp.array
@@ -103,6 +107,7 @@ class Actuation:
     device: wp.Device,
   ) -> "Actuation":
     nactuator = mjm.actuator_trntype.shape[0]
+    directed = nworld if is_discrete(mjm) else 0
 
     def floats(*shape: int) -> wp.array:
       return wp.zeros((nworld, *(shape or (nactuator,))), dtype=float, device=device)
@@ -136,6 +141,7 @@ class Actuation:
       qfrc=floats(mjm.nv),
       dof_free=wp.ones((nworld, mjm.nv), dtype=float, device=device),
       adj_force=floats(),
+      direction=wp.zeros((directed, nactuator, mjm.nv), dtype=float, device=device),
       adj_length=floats(),
       adj_rate=floats(nactuator, NRATE),
       adj_period=floats(),

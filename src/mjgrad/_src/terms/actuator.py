@@ -24,6 +24,7 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec10
+from mjgrad._src.terms import actuator_direction
 from mjgrad._src.terms import dcmotor
 from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import tendon_force_limit
@@ -399,6 +400,7 @@ def vjp(work) -> None:
   )
   dcmotor.vjp(work)
   force_limit.vjp(work)
+  actuator_direction.evaluate(work)
   transmissions_vjp(work)
 
 

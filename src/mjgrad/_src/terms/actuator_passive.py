@@ -16,13 +16,16 @@ import mujoco
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
-from mjgrad._src.terms.dof import UNBOUNDED
+from mjgrad._src.engine.adapter import dof_damping_total
+from mjgrad._src.engine.adapter import tendon_damping_total
 from mjgrad._src.terms.dof import damping_term
 from mjgrad._src.terms.tendon_path import FIXED
 from mjgrad._src.terms.tendon_rates import chain_product
+from mjgrad._src.terms.tendon_rates import squared_row
 from mjgrad._src.terms.transmission_joint import IN_PARENT
 from mjgrad._src.terms.transmission_joint import JOINT
 from mjgrad._src.terms.transmission_tendon import TENDON
+from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import LAM
 from mjgrad._src.tree.twists import V
 
@@ -46,11 +49,16 @@ def _passive_vjp(
   jnt_type: wp.array[int],
   jnt_dofadr: wp.array[int],
   jnt_actuatorid: wp.array[int],
+  dof_jntid: wp.array[int],
+  dof_damping: wp.array2d[float],
+  dof_dampingpoly: wp.array2d[wp.vec2],
   tendon_type: wp.array[int],
   tendon_actuatorid: wp.array[int],
   ten_J_rownnz: wp.array[int],
   ten_J_rowadr: wp.array[int],
   ten_J_colind: wp.array[int],
+  tendon_damping: wp.array2d[float],
+  tendon_dampingpoly: wp.array2d[wp.vec2],
   actuator_trntype: wp.array[int],
   actuator_trnid: wp.array[wp.vec2i],
   actuator_damping: wp.array2d[float],
@@ -66,6 +74,10 @@ def _passive_vjp(
   damped: bool,
   implicit: bool,
   implicit_tendon: bool,
+  discrete: bool,
+  floor: float,
+  metric_dual: wp.array2d[float],
+  inertia_dual: wp.array2d[float],
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
@@ -100,9 +112,26 @@ def _passive_vjp(
       mu = mu_in[worldid, dofid]
       e = delta_in[worldid, dofid]
       adj_armature += lam * a + mu * e
+      product = mu * (a + e)
+      if discrete:
+        adj_armature += inertia_dual[worldid, dofid]
+        product -= metric_dual[worldid, dofid]
       if damped:
+        damping, poly = dof_damping_total(
+          jnt_actuatorid,
+          dof_jntid,
+          dof_damping,
+          dof_dampingpoly,
+          actuator_trntype,
+          actuator_trnid,
+          actuator_damping,
+          actuator_dampingpoly,
+          actuator_gear,
+          worldid,
+          dofid,
+        )
         _v, _lam, _product, adj_b, adj_p, _h, _floor = wp.grad(damping_term)(
-          v, lam, mu * (a + e), 0.0, wp.vec2(), wp.where(implicit, h, 0.0), UNBOUNDED
+          v, lam, product, damping, poly, wp.where(implicit, h, 0.0), floor
         )
         adj_damping += adj_b
         adj_poly += adj_p
@@ -130,15 +159,35 @@ def _passive_vjp(
       )
     else:
       adj_armature += ten_rate[worldid, target, LAM] * ten_acc[worldid, target]
+    product = slow + fast
+    if discrete:
+      adj_armature += squared_row(
+        ten_J_rownnz, ten_J_rowadr, ten_J_colind, ten_J_in, inertia_dual, worldid, target
+      )
+      product = ten_rate[worldid, target, LAM] * ten_rate[worldid, target, ACC] - squared_row(
+        ten_J_rownnz, ten_J_rowadr, ten_J_colind, ten_J_in, metric_dual, worldid, target
+      )
     if damped:
+      damping, poly = tendon_damping_total(
+        tendon_actuatorid,
+        tendon_damping,
+        tendon_dampingpoly,
+        actuator_trntype,
+        actuator_trnid,
+        actuator_damping,
+        actuator_dampingpoly,
+        actuator_gear,
+        worldid,
+        target,
+      )
       _v, _lam, _product, adj_damping, adj_poly, _h, _floor = wp.grad(damping_term)(
         ten_rate[worldid, target, V],
         ten_rate[worldid, target, LAM],
-        slow + fast,
-        0.0,
-        wp.vec2(),
+        product,
+        damping,
+        poly,
         wp.where(implicit_tendon, h, 0.0),
-        UNBOUNDED,
+        floor,
       )
   else:
     return
@@ -172,11 +221,16 @@ def vjp(work) -> None:
       m.jnt_type,
       m.jnt_dofadr,
       m.jnt_actuatorid,
+      m.dof_jntid,
+      m.dof_damping,
+      m.dof_dampingpoly,
       m.tendon_type,
       m.tendon_actuatorid,
       m.ten_J_rownnz,
       m.ten_J_rowadr,
       m.ten_J_colind,
+      m.tendon_damping,
+      m.tendon_dampingpoly,
       m.actuator_trntype,
       m.actuator_trnid,
       m.actuator_damping,
@@ -188,8 +242,12 @@ def vjp(work) -> None:
       work.qacc,
       d.ten_J,
       work.damper_enabled,
-      work.implicit,
-      work.implicit_tendon_damping,
+      work.implicit or work.discrete,
+      work.implicit_tendon_damping or work.discrete,
+      work.discrete,
+      work.slope_floor,
+      work.metric_dual,
+      work.inertia_dual,
       work.lam,
       work.mu,
       work.delta,

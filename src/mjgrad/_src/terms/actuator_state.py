@@ -41,7 +41,7 @@ SITE = wp.constant(int(mujoco.mjtTrn.mjTRN_SITE))
 
 
 @wp.func
-def _period(
+def turn_period(
   jnt_type: wp.array[int],
   trntype: int,
   trnid: wp.vec2i,
@@ -67,7 +67,7 @@ def _period(
 
 
 @wp.func
-def _turns(value: float, near: float, period: float) -> float:
+def full_turns(value: float, near: float, period: float) -> float:
   """Number of full turns to take off a value."""
   n = float(0.0)
   if period > 0.0:
@@ -142,7 +142,7 @@ def _evaluate(
     worldid,
     actid,
   )
-  period = _period(
+  period = turn_period(
     jnt_type,
     trntype,
     actuator_trnid[actid],
@@ -170,7 +170,7 @@ def _evaluate(
   if dyntype != DYN_NONE:
     act = act_in[worldid, actuator_actadr[actid]]
     if dyntype == DYN_FILTER or dyntype == DYN_FILTEREXACT:
-      turns[0] = _turns(u, act, period)
+      turns[0] = full_turns(u, act, period)
     next = next_activation(
       u - period * turns[0],
       act,
@@ -180,9 +180,9 @@ def _evaluate(
       actuator_actlimited[actid],
       opt_timestep[worldid % opt_timestep.shape[0]],
     )
-    turns[1] = _turns(next, length, period)
+    turns[1] = full_turns(next, length, period)
     x = wp.where(actuator_actearly[actid], next, act)
-  turns[2] = _turns(x, length, period)
+  turns[2] = full_turns(x, length, period)
   x -= period * turns[2]
 
   force = actuator_force(

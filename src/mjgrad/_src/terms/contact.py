@@ -11,7 +11,7 @@ makes in the world, u^w and o^w the relative linear and angular velocity:
     adj_dist   = adj_r
 
 Under `discrete` the scale of the rows' D adds a rate along one more direction, which each contact
-has for itself (terms/row_scale.py).
+has for itself (terms/contact_direction.py).
 
 contact/geometry.py carries (adj_dist, adj_p, adj_frame) to the poses and sizes of both geoms.
 They are handed over to terms/contact_solid.py where a geom is neither plane, sphere nor capsule.
@@ -375,7 +375,7 @@ def vjp(work) -> None:
       work.elliptic,
       work.tree.body_lastdof,
       work.efc_residual,
-      work.row_scale,
+      work.row_scales.scale,
       work.scale_twist,
       work.contact_law,
       work.twist,

@@ -324,7 +324,7 @@ def vjp(work) -> None:
       work.elliptic,
       work.tree.body_lastdof,
       work.efc_residual,
-      work.row_scale,
+      work.row_scales.scale,
       work.scale_twist,
       work.contact_law,
       work.twist,

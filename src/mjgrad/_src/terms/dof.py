@@ -25,6 +25,8 @@ from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.impedance import friction_damping
 from mjgrad._src.terms.impedance import friction_weight
 from mjgrad._src.terms.impedance import impedance
+from mjgrad._src.terms.row_scale import RowScales
+from mjgrad._src.terms.row_scale import scale_of
 
 wp.set_module_options({"enable_backward": False})
 
@@ -163,7 +165,7 @@ def _friction_loss_vjp(
   qacc_in: wp.array2d[float],
   # In:
   lam_in: wp.array2d[float],
-  dof_scale: wp.array2d[float],
+  rows: RowScales,
   # Adjoint out (+=):
   adj_qvel_out: wp.array2d[float],
   adj_dof_frictionloss_out: wp.array2d[float],
@@ -173,9 +175,7 @@ def _friction_loss_vjp(
   frictionloss = dof_frictionloss[worldid % dof_frictionloss.shape[0], dofid]
   if frictionloss <= 0.0:
     return
-  scale = float(1.0)
-  if dof_scale.shape[0] > 0:
-    scale = dof_scale[worldid, dofid]
+  scale = scale_of(rows, rows.dof_friction, worldid, dofid)
   adj_v, _a, _lam, adj_loss, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = wp.grad(
     friction_loss_term
   )(
@@ -253,7 +253,7 @@ def vjp(work) -> None:
         d.qvel,
         work.qacc,
         work.lam,
-        work.dof_scale,
+        work.row_scales,
         work.adj_qvel,
         work.adj["dof_frictionloss"],
         work.row_adjoint("dof_solref", "dof_solimp"),

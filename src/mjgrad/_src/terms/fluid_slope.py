@@ -7,8 +7,12 @@ angular velocity and B = df/d(w, u), psi has for every frame
 
 `implicitfast` takes the symmetric part of B, but for free bodies without joints beyond them, where,
 like `implicit`, it takes all of it. `discrete` takes that of the drag alone, without lift, Magnus
-force and added mass. For an ellipsoid with semiaxes from which D = diag(d) follows
-(terms/fluid.py), q1 = u . D u, q2 = |D u|^2:
+force and added mass, and the scale of rows (terms/row_scale.py) adds
+
+    psi = -sum_c alpha_c dE_cc,    E_cc of the pair (S_c, S_c) in the place of (mu, x)
+
+with the axes S_c of the dofs that move the body. For an ellipsoid with semiaxes from which
+D = diag(d) follows (terms/fluid.py), q1 = u . D u, q2 = |D u|^2:
 
     Kutta lift   k (q1 / q2)^(1/2) / |u|  (D u x u) x u
     area         pi d_max^2 (q2 / q1)^(1/2)
@@ -25,6 +29,7 @@ from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import box_fluid_slope
 from mjgrad._src.engine.adapter import ellipsoid_fluid_slope
 from mjgrad._src.engine.adapter import geom_semiaxes
+from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.fluid import MINVAL
@@ -32,7 +37,6 @@ from mjgrad._src.terms.fluid import PI
 from mjgrad._src.terms.fluid import FluidCoefficients
 from mjgrad._src.terms.fluid import max_moment
 from mjgrad._src.terms.fluid import semiaxes_of
-from mjgrad._src.tree.attach import add_direction
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import MU
@@ -299,21 +303,19 @@ def _turned(rot: wp.mat33, angular: wp.vec3, linear: wp.vec3) -> wp.spatial_vect
 
 
 @wp.func
-def _add_direction(
-  worldid: int,
-  bodyid: int,
-  slot: int,
-  twist: wp.spatial_vector,
-  vel: wp.vec3,
-  adj: wp.spatial_vector,
-  offset: wp.vec3,
-  wrench_out: wp.array3d[wp.spatial_vector],
+def _pose_of(
+  twist: wp.spatial_vector, vel: wp.vec3, adj: wp.spatial_vector, offset: wp.vec3
 ) -> wp.spatial_vector:
-  """`add_direction` for local velocities, whose cotangents turn the frame as well."""
+  """What the cotangents of local velocities along one direction give the pose of their frame."""
   torque, force = wp.spatial_top(adj), wp.spatial_bottom(adj)
   turn = wp.cross(force, vel) + wp.cross(torque, wp.spatial_top(twist))
-  pose = wp.spatial_vector(turn, wp.vec3(0.0))
-  return pose + add_direction(worldid, bodyid, slot, twist, force, torque, offset, wrench_out)
+  point = wp.cross(force, wp.spatial_top(twist))
+  return wrench_at(point, turn, offset) + cross_force(twist, wrench_at(force, torque, offset))
+
+
+@wp.func
+def _wrench_of(adj: wp.spatial_vector, offset: wp.vec3) -> wp.spatial_vector:
+  return wrench_at(wp.spatial_bottom(adj), wp.spatial_top(adj), offset)
 
 
 @wp.func
@@ -337,6 +339,7 @@ def _slope_vjp(
   body_geomadr: wp.array[int],
   body_mass: wp.array2d[float],
   body_inertia: wp.array2d[wp.vec3],
+  dof_parentid: wp.array[int],
   geom_type: wp.array[int],
   geom_size: wp.array2d[wp.vec3],
   geom_fluid: wp.array2d[float],
@@ -347,13 +350,16 @@ def _slope_vjp(
   geom_xpos_in: wp.array2d[wp.vec3],
   geom_xmat_in: wp.array2d[wp.mat33],
   subtree_com_in: wp.array2d[wp.vec3],
+  cdof_in: wp.array2d[wp.spatial_vector],
   # In:
   body_lastdof: wp.array[int],
   tree_gyroscopic: wp.array2d[bool],
   drag_only: bool,
+  metric_dual: wp.array2d[float],
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   wrench_out: wp.array3d[wp.spatial_vector],
+  axis_wrench_out: wp.array3d[wp.spatial_vector],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_body_mass_out: wp.array2d[float],
@@ -397,58 +403,78 @@ def _slope_vjp(
     offset = pos - origin
     to_local = wp.transpose(rot)
     vel = velocity_at(v, offset) - wind
-    vel_x = velocity_at(x, offset)
-    vel_mu = velocity_at(mu, offset)
     local_v = _turned(to_local, wp.spatial_top(v), vel)
-    local_x = _turned(to_local, wp.spatial_top(x), vel_x)
-    local_mu = _turned(to_local, wp.spatial_top(mu), vel_mu)
-    if body_fluid_ellipsoid[bodyid]:
-      coef = FluidCoefficients()
-      for i in range(12):
-        coef[i] = wp.where(drag_only and i > 3, 0.0, geom_fluid[geomid, i])
-      size = geom_size[worldid % geom_size.shape[0], geomid]
-      adj_v, adj_x, adj_mu, adj_size, _type, _coef, adj_density, adj_viscosity, _part, adj_h = (
-        wp.grad(ellipsoid_slope_term)
-      )(
-        local_v,
-        local_x,
-        local_mu,
-        size,
-        geom_type[geomid],
-        coef,
-        density,
-        viscosity,
-        symmetric,
-        h,
-      )
-      accumulate(adj_geom_size_out, worldid, geomid, adj_size)
-    else:
-      inertia = body_inertia[worldid % body_inertia.shape[0], bodyid]
-      adj_v, adj_x, adj_mu, adj_mass, adj_inertia, adj_density, adj_viscosity, adj_h = (
-        wp.grad(box_slope_term)
-      )(local_v, local_x, local_mu, mass, inertia, density, viscosity, h)
-      accumulate(adj_body_mass_out, worldid, bodyid, adj_mass)
-      accumulate(adj_body_inertia_out, worldid, bodyid, adj_inertia)
+    dofid = int(-1)
+    more = bool(True)
+    while more:
+      twist_mu = mu
+      twist_x = x
+      if dofid >= 0:
+        twist_mu = cdof_in[worldid, dofid]
+        twist_x = -metric_dual[worldid, dofid] * twist_mu
+      vel_x = velocity_at(twist_x, offset)
+      vel_mu = velocity_at(twist_mu, offset)
+      local_x = _turned(to_local, wp.spatial_top(twist_x), vel_x)
+      local_mu = _turned(to_local, wp.spatial_top(twist_mu), vel_mu)
+      if body_fluid_ellipsoid[bodyid]:
+        coef = FluidCoefficients()
+        for i in range(12):
+          coef[i] = wp.where(drag_only and i > 3, 0.0, geom_fluid[geomid, i])
+        size = geom_size[worldid % geom_size.shape[0], geomid]
+        adj_v, adj_x, adj_mu, adj_size, _type, _coef, adj_density, adj_viscosity, _part, adj_h = (
+          wp.grad(ellipsoid_slope_term)
+        )(
+          local_v,
+          local_x,
+          local_mu,
+          size,
+          geom_type[geomid],
+          coef,
+          density,
+          viscosity,
+          symmetric,
+          h,
+        )
+        accumulate(adj_geom_size_out, worldid, geomid, adj_size)
+      else:
+        inertia = body_inertia[worldid % body_inertia.shape[0], bodyid]
+        adj_v, adj_x, adj_mu, adj_mass, adj_inertia, adj_density, adj_viscosity, adj_h = (
+          wp.grad(box_slope_term)
+        )(local_v, local_x, local_mu, mass, inertia, density, viscosity, h)
+        accumulate(adj_body_mass_out, worldid, bodyid, adj_mass)
+        accumulate(adj_body_inertia_out, worldid, bodyid, adj_inertia)
 
-    accumulate_option(adj_wind_out, worldid, -(rot @ wp.spatial_bottom(adj_v)))
-    accumulate_option(adj_density_out, worldid, adj_density)
-    accumulate_option(adj_viscosity_out, worldid, adj_viscosity)
-    accumulate_option(adj_timestep_out, worldid, adj_h)
-    adj_v = _turned(rot, wp.spatial_top(adj_v), wp.spatial_bottom(adj_v))
-    adj_x = _turned(rot, wp.spatial_top(adj_x), wp.spatial_bottom(adj_x))
-    adj_mu = _turned(rot, wp.spatial_top(adj_mu), wp.spatial_bottom(adj_mu))
-    pose = _add_direction(worldid, bodyid, V, v, vel, adj_v, offset, wrench_out)
-    pose += _add_direction(worldid, bodyid, MU, mu, vel_mu, adj_mu, offset, wrench_out)
-    pose += _add_direction(worldid, bodyid, ACC, x, vel_x, adj_x, offset, wrench_out)
-    f_x = wrench_at(wp.spatial_bottom(adj_x), wp.spatial_top(adj_x), offset)
-    wp.atomic_add(wrench_out, worldid, DELTA, bodyid, f_x)
-    wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
-    on_frame = _on_frame(v, vel, adj_v) + _on_frame(mu, vel_mu, adj_mu)
-    on_frame += _on_frame(x, vel_x, adj_x)
-    if body_fluid_ellipsoid[bodyid]:
-      accumulate(geom_wrench_out, worldid, geomid, on_frame)
-    else:
-      accumulate(inertial_wrench_out, worldid, bodyid, on_frame)
+      accumulate_option(adj_wind_out, worldid, -(rot @ wp.spatial_bottom(adj_v)))
+      accumulate_option(adj_density_out, worldid, adj_density)
+      accumulate_option(adj_viscosity_out, worldid, adj_viscosity)
+      accumulate_option(adj_timestep_out, worldid, adj_h)
+      adj_v = _turned(rot, wp.spatial_top(adj_v), wp.spatial_bottom(adj_v))
+      adj_x = _turned(rot, wp.spatial_top(adj_x), wp.spatial_bottom(adj_x))
+      adj_mu = _turned(rot, wp.spatial_top(adj_mu), wp.spatial_bottom(adj_mu))
+      f_x = _wrench_of(adj_x, offset)
+      f_mu = _wrench_of(adj_mu, offset)
+      wp.atomic_add(wrench_out, worldid, V, bodyid, _wrench_of(adj_v, offset))
+      if dofid >= 0:
+        on_axis = f_mu - metric_dual[worldid, dofid] * f_x
+        wp.atomic_add(axis_wrench_out, worldid, bodyid, dofid, on_axis)
+      else:
+        wp.atomic_add(wrench_out, worldid, MU, bodyid, f_mu)
+        wp.atomic_add(wrench_out, worldid, ACC, bodyid, f_x)
+        wp.atomic_add(wrench_out, worldid, DELTA, bodyid, f_x)
+      pose = _pose_of(v, vel, adj_v, offset) + _pose_of(twist_mu, vel_mu, adj_mu, offset)
+      pose += _pose_of(twist_x, vel_x, adj_x, offset)
+      wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+      on_frame = _on_frame(v, vel, adj_v) + _on_frame(twist_mu, vel_mu, adj_mu)
+      on_frame += _on_frame(twist_x, vel_x, adj_x)
+      if body_fluid_ellipsoid[bodyid]:
+        accumulate(geom_wrench_out, worldid, geomid, on_frame)
+      else:
+        accumulate(inertial_wrench_out, worldid, bodyid, on_frame)
+      if dofid >= 0:
+        dofid = dof_parentid[dofid]
+      else:
+        dofid = body_lastdof[bodyid]
+      more = drag_only and dofid >= 0
 
 
 def add_slope(work) -> None:
@@ -505,6 +531,7 @@ def vjp(work) -> None:
       m.body_geomadr,
       m.body_mass,
       m.body_inertia,
+      m.dof_parentid,
       m.geom_type,
       m.geom_size,
       m.geom_fluid,
@@ -514,11 +541,14 @@ def vjp(work) -> None:
       d.geom_xpos,
       d.geom_xmat,
       d.subtree_com,
+      d.cdof,
       work.tree.body_lastdof,
       work.tree_gyroscopic,
       work.discrete,
+      work.metric_dual,
       work.twist,
       work.wrench,
+      work.axis_wrench,
       work.inertial_wrench,
       work.geom_wrench,
       work.adj["body_mass"],

@@ -198,6 +198,10 @@ def gated_workspace(work):
   for name in ("ten_rate", "adj_ten_length", "adj_ten_rate"):
     setattr(gated, name, wp.zeros_like(getattr(work, name)))
   gated.product = wp.zeros((0, 0), dtype=wp.spatial_vector, device=work.product.device)
+  gated.ten_direction = wp.zeros((0, 0, 0), dtype=float, device=work.product.device)
+  gated.subtree_axis_wrench = wp.zeros(
+    (0, 0, 0), dtype=wp.spatial_vector, device=work.product.device
+  )
   return gated
 
 

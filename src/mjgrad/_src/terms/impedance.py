@@ -14,7 +14,8 @@ Under `discrete`, the flag DISCRETE, a row counts on what its spring and damper 
     f = 1 + h b + h^2 k d,   R = max(R / f, R at d = MAXIMP),
     aref = -(b + h k d) / f v - k / f d r
 
-with k and b of limits and contacts lowered where h^2 k d > 1, and k = 0 in a row of friction.
+with k and b of limits and contacts lowered where h^2 k d > 1, and k = 0 in a row of friction. Rows
+of equalities, whose k and b stay, take the flag REFSAFE with them.
 
 Contacts from distance (contact/from_distance.py) have d(r) for r > 0 too, and a softplus h(r) in
 the place of r in aref; the numbers of their `law` are d_c, d_0, width, midpoint, power and
@@ -155,6 +156,19 @@ def _safe_damping(
     largest = MAXIMP * (1.0 - imp) / (imp * (1.0 - MAXIMP))
     b = wp.min(b / wp.sqrt(excess), wp.max(0.0, largest - 2.0) / timestep)
   return b
+
+
+@wp.func
+def row_factor(
+  solref: wp.vec2, solimp: vec5, imp: float, timestep: float, disableflags: int
+) -> wp.float32:
+  """f of a row with a spring."""
+  value = float(1.0)
+  if (disableflags & DISCRETE) != 0:
+    b = _safe_damping(solref, solimp, imp, timestep, disableflags)
+    k = _safe_stiffness(solref, solimp, imp, timestep, disableflags)
+    value = 1.0 + timestep * b + timestep * timestep * k * imp
+  return value
 
 
 @wp.func

@@ -7,8 +7,10 @@ angular parts w of every twist, and l = R^T w_L, ...
     T(L, A, X, Y) = m (u_L . u_A - (w_X x u_L) . u_Y) + sum_k I_k (l_k a_k - (x x l)_k y_k)
 
     phi + psi = T(Lam, A, V, V) + T(M, E, 0, 0) + h [T(M, Y, X, V) + T(M, 0, V, X)]
+                + sum_c T(S_c, dual_c S_c, 0, 0)
 
-where the bracket counts for the trees whose velocity products are integrated implicitly.
+where the bracket counts for the trees whose velocity products are integrated implicitly, and the
+sum over the dofs that move the body for the scale of rows under `discrete` (terms/row_scale.py).
 
 Held fixed: all twists; `invweight0` and the other constants that the compiler derives.
 
@@ -93,13 +95,16 @@ def _inertial_parameters_vjp(
   body_treeid: wp.array[int],
   body_mass: wp.array2d[float],
   body_inertia: wp.array2d[wp.vec3],
+  dof_parentid: wp.array[int],
   # Data in:
   xipos_in: wp.array2d[wp.vec3],
   ximat_in: wp.array2d[wp.mat33],
   subtree_com_in: wp.array2d[wp.vec3],
+  cdof_in: wp.array2d[wp.spatial_vector],
   # In:
   body_lastdof: wp.array[int],
   tree_gyroscopic: wp.array2d[bool],
+  inertia_dual: wp.array2d[float],
   twist_in: wp.array3d[wp.spatial_vector],
   product_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
@@ -138,6 +143,16 @@ def _inertial_parameters_vjp(
     adj_rot += first.rot + second.rot
     adj_mass += first.mass + second.mass
     adj_principal += first.principal + second.principal
+  if inertia_dual.shape[0] > 0:
+    dofid = body_lastdof[bodyid]
+    while dofid >= 0:
+      axis = cdof_in[worldid, dofid]
+      diagonal = _form_vjp(body, axis, inertia_dual[worldid, dofid] * axis, zero, zero)
+      adj_com += diagonal.com
+      adj_rot += diagonal.rot
+      adj_mass += diagonal.mass
+      adj_principal += diagonal.principal
+      dofid = dof_parentid[dofid]
 
   accumulate(adj_body_mass_out, worldid, bodyid, adj_mass)
   accumulate(adj_body_inertia_out, worldid, bodyid, adj_principal)
@@ -159,11 +174,14 @@ def vjp(work) -> None:
       m.body_treeid,
       m.body_mass,
       m.body_inertia,
+      m.dof_parentid,
       d.xipos,
       d.ximat,
       d.subtree_com,
+      d.cdof,
       work.tree.body_lastdof,
       work.tree_gyroscopic,
+      work.inertia_dual,
       work.twist,
       work.product,
       work.inertial_wrench,

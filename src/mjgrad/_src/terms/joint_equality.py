@@ -2,7 +2,8 @@
 
     phi = z D y,    r = q1 - q1_0 - p,    y = J a + b J v + k d(r) r,    z = J lam
 
-with J = (1, -p'). With one joint, p is its constant.
+with J = (1, -p'). With one joint, p is its constant. Under `discrete` J, which turns with q2, also
+has a rate along the direction of terms/row_scale.py.
 
 Source: MuJoCo documentation, XML reference, "equality/joint"; Computation, "Constraint model".
 """
@@ -14,15 +15,17 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_row
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
-from mjgrad._src.terms.impedance import damping
 from mjgrad._src.terms.impedance import impedance
-from mjgrad._src.terms.impedance import inverse_regularizer
-from mjgrad._src.terms.impedance import stiffness
+from mjgrad._src.terms.impedance import row_damping
+from mjgrad._src.terms.impedance import row_stiffness
+from mjgrad._src.terms.impedance import row_weight
+from mjgrad._src.terms.row_scale import RowScales
+from mjgrad._src.terms.row_scale import scale_of
 
 wp.set_module_options({"enable_backward": False})
 
-JointMotion = wp.types.vector(length=4, dtype=wp.float32)
-"""Displacement from the reference, and rates along v, a and lam, of one joint."""
+JointMotion = wp.types.vector(length=5, dtype=wp.float32)
+"""Displacement from the reference, and rates along v, a, lam and x, of one joint."""
 
 
 @wp.func
@@ -39,9 +42,9 @@ def equality_row(
 ) -> wp.float32:
   """phi of one equality row with violation r."""
   imp = impedance(solimp, r)
-  y = acc + damping(solref, solimp, timestep, disableflags) * vel
-  y = y + stiffness(solref, solimp, timestep, disableflags) * imp * r
-  return lam * inverse_regularizer(invweight, imp) * y
+  y = acc + row_damping(solref, solimp, imp, timestep, disableflags) * vel
+  y = y + row_stiffness(solref, solimp, imp, timestep, disableflags) * imp * r
+  return lam * y * row_weight(invweight, solref, solimp, imp, timestep, disableflags)
 
 
 @wp.func
@@ -63,7 +66,7 @@ def joint_equality_term(
   if coupled:
     p = data[0] + x * (data[1] + x * (data[2] + x * (data[3] + x * data[4])))
     slope = data[1] + x * (2.0 * data[2] + x * (3.0 * data[3] + x * 4.0 * data[4]))
-  return equality_row(
+  value = equality_row(
     joint1[0] - p,
     joint1[1] - slope * joint2[1],
     joint1[2] - slope * joint2[2],
@@ -74,6 +77,16 @@ def joint_equality_term(
     timestep,
     disableflags,
   )
+  return value + joint1[4] - slope * joint2[4]
+
+
+@wp.func
+def _rate_along(rows: RowScales, worldid: int, eqid: int, dofid: int) -> float:
+  """x of an equality's row at a dof, 0 but under `discrete`."""
+  rate = float(0.0)
+  if rows.scale.shape[0] > 0:
+    rate = rows.direction[worldid, rows.equality[worldid, eqid], dofid]
+  return rate
 
 
 @wp.kernel
@@ -97,6 +110,7 @@ def _joint_equality_vjp(
   qacc_in: wp.array2d[float],
   eq_active_in: wp.array2d[bool],
   # In:
+  rows: RowScales,
   lam_in: wp.array2d[float],
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
@@ -120,6 +134,7 @@ def _joint_equality_vjp(
     qvel_in[worldid, dof1],
     qacc_in[worldid, dof1],
     lam_in[worldid, dof1],
+    _rate_along(rows, worldid, eqid, dof1),
   )
   invweight = dof_invweight0[weight_row, dof1]
   coupled = jnt2 >= 0
@@ -133,8 +148,10 @@ def _joint_equality_vjp(
       qvel_in[worldid, dof2],
       qacc_in[worldid, dof2],
       lam_in[worldid, dof2],
+      _rate_along(rows, worldid, eqid, dof2),
     )
     invweight += dof_invweight0[weight_row, dof2]
+  scale = scale_of(rows, rows.equality, worldid, eqid)
 
   (
     adj1,
@@ -153,7 +170,7 @@ def _joint_equality_vjp(
     coupled,
     eq_solref[worldid % eq_solref.shape[0], eqid],
     eq_solimp[worldid % eq_solimp.shape[0], eqid],
-    invweight,
+    scale * invweight,
     opt_timestep[worldid % opt_timestep.shape[0]],
     opt_disableflags,
   )
@@ -166,9 +183,9 @@ def _joint_equality_vjp(
     accumulate(adj_qpos0_out, worldid, jnt_qposadr[jnt2], -adj2[0])
   accumulate(adj_eq_data_out, worldid, eqid, adj_data)
   accumulate_row(adj_row_out, worldid, eqid, adj_solref, adj_solimp, adj_timestep)
-  accumulate(adj_row_out.dof_invweight0, worldid, dof1, adj_invweight)
+  accumulate(adj_row_out.dof_invweight0, worldid, dof1, scale * adj_invweight)
   if coupled:
-    accumulate(adj_row_out.dof_invweight0, worldid, dof2, adj_invweight)
+    accumulate(adj_row_out.dof_invweight0, worldid, dof2, scale * adj_invweight)
 
 
 def vjp(work) -> None:
@@ -181,7 +198,7 @@ def vjp(work) -> None:
     dim=(d.nworld, m.eq_jnt_adr.size),
     inputs=[
       m.opt.timestep,
-      m.opt.disableflags,
+      work.equality_flags,
       m.qpos0,
       m.jnt_qposadr,
       m.jnt_dofadr,
@@ -196,6 +213,7 @@ def vjp(work) -> None:
       d.qvel,
       work.qacc,
       d.eq_active,
+      work.row_scales,
       work.lam,
       work.adj_qpos,
       work.adj_qvel,

@@ -10,6 +10,8 @@ For a ball joint the axis turns with the joint: with t the rotation vector, x = 
 
     dn = 1/2 n x delta + 1/2 cot(x/2) (delta - n (n . delta)),      dx = n . delta
 
+and under `discrete` J has a rate along the direction of terms/row_scale.py.
+
 Held fixed: which bound is nearer; the sign of y.
 
 Source: MuJoCo documentation, Computation, "Constraint model" (limit).
@@ -27,6 +29,8 @@ from mjgrad._src.terms.impedance import impedance
 from mjgrad._src.terms.impedance import row_damping
 from mjgrad._src.terms.impedance import row_stiffness
 from mjgrad._src.terms.impedance import row_weight
+from mjgrad._src.terms.row_scale import RowScales
+from mjgrad._src.terms.row_scale import scale_of
 
 wp.set_module_options({"enable_backward": False})
 
@@ -79,7 +83,7 @@ def _limit_vjp(
   qacc_in: wp.array2d[float],
   # In:
   limited_jnt: wp.array[int],
-  dof_scale: wp.array2d[float],
+  rows: RowScales,
   lam_in: wp.array2d[float],
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
@@ -132,9 +136,7 @@ def _limit_vjp(
     row_a = sign * qacc_in[worldid, dofadr]
     row_lam = sign * lam_in[worldid, dofadr]
 
-  scale = float(1.0)
-  if dof_scale.shape[0] > 0:
-    scale = dof_scale[worldid, dofadr]
+  scale = scale_of(rows, rows.joint_limit, worldid, jntid)
   adj_r, adj_v, adj_a, adj_lam, adj_solref, adj_solimp, adj_invweight, adj_timestep, _flags = (
     wp.grad(limit_term)(
       r,
@@ -150,6 +152,10 @@ def _limit_vjp(
   )
   if is_ball:
     adj_axis = -(adj_v * v + adj_a * a + adj_lam * lam)
+    if rows.scale.shape[0] > 0:
+      row = rows.joint_limit[worldid, jntid]
+      for i in range(3):
+        adj_axis[i] -= rows.direction[worldid, row, dofadr + i]
     half_cot = 0.5 * wp.cos(0.5 * angle) / wp.sin(0.5 * angle)
     adj_tangent = half_cot * (adj_axis - axis * wp.dot(axis, adj_axis))
     adj_tangent -= 0.5 * wp.cross(axis, adj_axis) + adj_r * axis
@@ -195,7 +201,7 @@ def vjp(work) -> None:
       d.qvel,
       work.qacc,
       work.tree.limited_jnt,
-      work.dof_scale,
+      work.row_scales,
       work.lam,
       work.adj_qpos,
       work.adj_qvel,

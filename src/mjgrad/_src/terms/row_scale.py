@@ -14,76 +14,120 @@ w = d phi / d log s = z f, and num, den the two sums,
     x_c = 2 w J_c (1 / (num A_cc) - 1 / (den M_cc)),
     alpha_c = sum w J_c^2 / (num A_cc^2),    beta_c = sum w J_c^2 / (den M_cc^2).
 
-x . J is a rate along a direction of the row's own. J is constant but for contacts, whose kernels
-take it beside v, a and lam (terms/contact.py); what is left of the sweep for that direction is
-here. The laws in E read alpha, `work.metric_dual`. The inertia of the bodies moved by c is
+x . J at a fixed x is a rate along a direction of the row's own, which the law of each row
+differentiates (terms/row_directions.py for contacts, connect and weld). The laws in E read alpha,
+`work.metric_dual`. The inertia of the bodies moved by c,
 
     M_cc = armature_c + sum_b S_c . I_b S_c,
-    dM_cc / dq_j = -2 (S_j x S_c) . I_j S_c        for every dof j beyond c, I_j what it carries.
+
+is a function of the axes of c (tree/axes.py) and of I_b (terms/inertial_parameters.py).
 
 Held fixed: the zone of every row; which edge is the first of a contact.
 
 Source: MuJoCo documentation, Computation, "Numerical integration" (discrete).
 """
 
+import mujoco_warp as mjw
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import ConstraintType
 from mjgrad._src.engine.adapter import inert_vec
-from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec10
-from mjgrad._src.spatial import cross_force
-from mjgrad._src.spatial import cross_motion
-from mjgrad._src.spatial import velocity_at
-from mjgrad._src.spatial import wrench_at
-from mjgrad._src.terms.contact import row_cotangent
-from mjgrad._src.tree.twists import POSE
+from mjgrad._src.terms.impedance import MINVAL
 
 wp.set_module_options({"enable_backward": False})
 
 CONTACT_ELLIPTIC = wp.constant(int(ConstraintType.CONTACT_ELLIPTIC))
 CONTACT_FRICTIONLESS = wp.constant(int(ConstraintType.CONTACT_FRICTIONLESS))
 CONTACT_PYRAMIDAL = wp.constant(int(ConstraintType.CONTACT_PYRAMIDAL))
+EQUALITY = wp.constant(int(ConstraintType.EQUALITY))
+FRICTION_DOF = wp.constant(int(ConstraintType.FRICTION_DOF))
+FRICTION_TENDON = wp.constant(int(ConstraintType.FRICTION_TENDON))
+LIMIT_JOINT = wp.constant(int(ConstraintType.LIMIT_JOINT))
+LIMIT_TENDON = wp.constant(int(ConstraintType.LIMIT_TENDON))
+
+
+@wp.struct
+class RowScales:
+  """Scales of the rows, and the rows of each element; all empty but under `discrete`.
+
+  Attributes:
+    scale: s of every row, shape [nworld, njmax]
+    direction: x of every row, summed over the rows of a contact at its first, shape
+      [nworld, njmax, nv]
+    equality: first row of an equality, shape [nworld, neq]
+    joint_limit, tendon_limit: row of a limit, shapes [nworld, njnt] and [nworld, ntendon]
+    dof_friction, tendon_friction: row of friction loss, shapes [nworld, nv] and [nworld, ntendon]
+  """
+
+  scale: wp.array2d[float]
+  direction: wp.array3d[float]
+  equality: wp.array2d[int]
+  joint_limit: wp.array2d[int]
+  tendon_limit: wp.array2d[int]
+  dof_friction: wp.array2d[int]
+  tendon_friction: wp.array2d[int]
 
 
 @wp.func
-def _sums(
-  # Model:
-  nv: int,
-  M_elemid: wp.array2d[int],
-  # Data in:
-  M_in: wp.array2d[float],
-  qH_in: wp.array2d[float],
-  # In:
-  J_in: wp.array3d[float],
-  worldid: int,
-  first: int,
-) -> wp.vec2:
-  """num and den of a row."""
-  num = float(0.0)
-  den = float(0.0)
-  for c in range(nv):
-    squared = J_in[worldid, first, c] * J_in[worldid, first, c]
-    if squared > 0.0:
-      num += squared / qH_in[worldid, M_elemid[c, c]]
-      den += squared / M_in[worldid, M_elemid[c, c]]
-  return wp.vec2(num, den)
+def scale_of(rows: RowScales, row_of: wp.array2d[int], worldid: int, element: int) -> float:
+  """s of the row of an element, 1 but under `discrete`."""
+  scale = float(1.0)
+  if rows.scale.shape[0] > 0:
+    scale = rows.scale[worldid, row_of[worldid, element]]
+  return scale
+
+
+def empty(m: mjw.Model, nworld: int, njmax: int) -> RowScales:
+  """Arrays for `nworld` worlds, none but under `discrete`."""
+  device = m.qpos0.device
+  rows = RowScales()
+  rows.scale = wp.zeros((nworld, njmax), dtype=float, device=device)
+  rows.direction = wp.zeros((nworld, njmax, m.nv), dtype=float, device=device)
+  rows.equality = wp.zeros((nworld, m.neq), dtype=int, device=device)
+  rows.joint_limit = wp.zeros((nworld, m.njnt), dtype=int, device=device)
+  rows.tendon_limit = wp.zeros((nworld, m.ntendon), dtype=int, device=device)
+  rows.dof_friction = wp.zeros((nworld, m.nv), dtype=int, device=device)
+  rows.tendon_friction = wp.zeros((nworld, m.ntendon), dtype=int, device=device)
+  return rows
+
+
+@wp.func
+def _is_contact(kind: int) -> bool:
+  return kind == CONTACT_FRICTIONLESS or kind == CONTACT_PYRAMIDAL or kind == CONTACT_ELLIPTIC
 
 
 @wp.kernel
-def _dof_scale(
-  # Model:
-  M_elemid: wp.array2d[int],
+def _find_rows(
   # Data in:
-  M_in: wp.array2d[float],
-  qH_in: wp.array2d[float],
+  nefc_in: wp.array[int],
+  efc_type_in: wp.array2d[int],
+  efc_id_in: wp.array2d[int],
+  njmax_in: int,
   # Out:
-  dof_scale_out: wp.array2d[float],
+  rows_out: RowScales,
 ):
-  worldid, dofid = wp.tid()
-  elemid = M_elemid[dofid, dofid]
-  dof_scale_out[worldid, dofid] = M_in[worldid, elemid] / qH_in[worldid, elemid]
+  worldid, efcid = wp.tid()
+  if efcid >= wp.min(nefc_in[worldid], njmax_in):
+    return
+  kind = efc_type_in[worldid, efcid]
+  element = efc_id_in[worldid, efcid]
+  if kind == EQUALITY:
+    first = bool(True)
+    if efcid > 0:
+      first = efc_type_in[worldid, efcid - 1] != EQUALITY
+      first = first or efc_id_in[worldid, efcid - 1] != element
+    if first:
+      rows_out.equality[worldid, element] = efcid
+  elif kind == LIMIT_JOINT:
+    rows_out.joint_limit[worldid, element] = efcid
+  elif kind == LIMIT_TENDON:
+    rows_out.tendon_limit[worldid, element] = efcid
+  elif kind == FRICTION_DOF:
+    rows_out.dof_friction[worldid, element] = efcid
+  elif kind == FRICTION_TENDON:
+    rows_out.tendon_friction[worldid, element] = efcid
 
 
 @wp.kernel
@@ -105,8 +149,7 @@ def _duals(
   force: wp.array2d[float],
   lam_in: wp.array2d[float],
   # Out:
-  row_scale_out: wp.array2d[float],
-  row_dual_out: wp.array2d[float],
+  rows_out: RowScales,
   metric_dual_out: wp.array2d[float],
   inertia_dual_out: wp.array2d[float],
 ):
@@ -114,218 +157,67 @@ def _duals(
   if efcid >= wp.min(nefc_in[worldid], njmax_in):
     return
   first = efcid
-  kind = efc_type_in[worldid, efcid]
-  if kind == CONTACT_FRICTIONLESS or kind == CONTACT_PYRAMIDAL or kind == CONTACT_ELLIPTIC:
+  if _is_contact(efc_type_in[worldid, efcid]):
     first = contact_efc_address_in[efc_id_in[worldid, efcid], 0]
-  sums = _sums(nv, M_elemid, M_in, qH_in, J_in, worldid, first)
-  row_scale_out[worldid, efcid] = sums[0] / sums[1]
-  dual = float(0.0)
-  if weight[worldid, efcid] != 0.0:
-    for c in range(nv):
-      dual += J_in[worldid, efcid, c] * lam_in[worldid, c]
-    dual *= force[worldid, efcid]
-  row_dual_out[worldid, efcid] = dual
+  num = float(0.0)
+  den = float(0.0)
   for c in range(nv):
-    squared = dual * J_in[worldid, first, c] * J_in[worldid, first, c]
-    if squared != 0.0:
+    squared = J_in[worldid, first, c] * J_in[worldid, first, c]
+    if squared > 0.0:
+      num += squared / qH_in[worldid, M_elemid[c, c]]
+      den += squared / M_in[worldid, M_elemid[c, c]]
+  rows_out.scale[worldid, efcid] = wp.where(den > MINVAL, num / den, 1.0)
+  if weight[worldid, efcid] == 0.0 or den <= MINVAL:
+    return
+  dual = float(0.0)
+  for c in range(nv):
+    dual += J_in[worldid, efcid, c] * lam_in[worldid, c]
+  dual *= force[worldid, efcid]
+  for c in range(nv):
+    J = J_in[worldid, first, c]
+    scaled = dual * J
+    if scaled != 0.0:
       a = qH_in[worldid, M_elemid[c, c]]
       m = M_in[worldid, M_elemid[c, c]]
-      alpha = squared / (sums[0] * a * a)
-      beta = squared / (sums[1] * m * m)
+      along = 2.0 * scaled * (1.0 / (num * a) - 1.0 / (den * m))
+      alpha = scaled * J / (num * a * a)
+      beta = scaled * J / (den * m * m)
+      wp.atomic_add(rows_out.direction, worldid, first, c, along)
       wp.atomic_add(metric_dual_out, worldid, c, alpha)
       wp.atomic_add(inertia_dual_out, worldid, c, beta - alpha)
-
-
-@wp.func
-def _direction(
-  # Model:
-  M_elemid: wp.array2d[int],
-  # Data in:
-  M_in: wp.array2d[float],
-  qH_in: wp.array2d[float],
-  # In:
-  J_in: wp.array3d[float],
-  sums: wp.vec2,
-  dual: float,
-  worldid: int,
-  first: int,
-  c: int,
-) -> float:
-  """x_c of a row."""
-  a = qH_in[worldid, M_elemid[c, c]]
-  m = M_in[worldid, M_elemid[c, c]]
-  return 2.0 * dual * J_in[worldid, first, c] * (1.0 / (sums[0] * a) - 1.0 / (sums[1] * m))
-
-
-@wp.func
-def _twist(
-  # Model:
-  dof_parentid: wp.array[int],
-  M_elemid: wp.array2d[int],
-  # Data in:
-  cdof_in: wp.array2d[wp.spatial_vector],
-  M_in: wp.array2d[float],
-  qH_in: wp.array2d[float],
-  # In:
-  J_in: wp.array3d[float],
-  sums: wp.vec2,
-  dual: float,
-  worldid: int,
-  first: int,
-  last: int,
-) -> wp.spatial_vector:
-  """Twist along x after dof `last`."""
-  twist = wp.spatial_vector()
-  c = last
-  while c >= 0:
-    x = _direction(M_elemid, M_in, qH_in, J_in, sums, dual, worldid, first, c)
-    twist += x * cdof_in[worldid, c]
-    c = dof_parentid[c]
-  return twist
-
-
-@wp.kernel
-def _contact_directions(
-  # Model:
-  nv: int,
-  body_rootid: wp.array[int],
-  dof_parentid: wp.array[int],
-  geom_bodyid: wp.array[int],
-  M_elemid: wp.array2d[int],
-  # Data in:
-  nacon_in: wp.array[int],
-  subtree_com_in: wp.array2d[wp.vec3],
-  cdof_in: wp.array2d[wp.spatial_vector],
-  M_in: wp.array2d[float],
-  qH_in: wp.array2d[float],
-  contact_pos_in: wp.array[wp.vec3],
-  contact_frame_in: wp.array[wp.mat33],
-  contact_friction_in: wp.array[vec5],
-  contact_dim_in: wp.array[int],
-  contact_geom_in: wp.array[wp.vec2i],
-  contact_efc_address_in: wp.array2d[int],
-  contact_worldid_in: wp.array[int],
-  # In:
-  elliptic: bool,
-  body_lastdof: wp.array[int],
-  dof_before: wp.array[int],
-  J_in: wp.array3d[float],
-  row_dual: wp.array2d[float],
-  # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
-  adj_qpos_out: wp.array2d[float],
-  # Out:
-  scale_twist_out: wp.array2d[wp.spatial_vector],
-):
-  conid, side = wp.tid()
-  if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
-    return
-  worldid = contact_worldid_in[conid]
-  first = contact_efc_address_in[conid, 0]
-  condim = contact_dim_in[conid]
-  nrow = condim
-  if not elliptic:
-    nrow = wp.max(1, 2 * (condim - 1))
-  dual = float(0.0)
-  for k in range(nrow):
-    dual += row_dual[worldid, contact_efc_address_in[conid, k]]
-  sums = _sums(nv, M_elemid, M_in, qH_in, J_in, worldid, first)
-
-  bodyid = geom_bodyid[contact_geom_in[conid][side]]
-  last = body_lastdof[bodyid]
-  twist = _twist(
-    dof_parentid, M_elemid, cdof_in, M_in, qH_in, J_in, sums, dual, worldid, first, last
-  )
-  scale_twist_out[conid, side] = twist
-
-  c = row_cotangent(elliptic, condim, contact_friction_in[conid])
-  to_world = wp.transpose(contact_frame_in[conid])
-  offset = contact_pos_in[conid] - subtree_com_in[worldid, body_rootid[bodyid]]
-  sign = wp.where(side == 0, -1.0, 1.0)
-  wrench = sign * wrench_at(to_world @ wp.vec3(c[0], c[1], c[2]), wp.vec3(), offset)
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
-  dofid = last
-  while dofid >= 0:
-    before = _twist(
-      dof_parentid,
-      M_elemid,
-      cdof_in,
-      M_in,
-      qH_in,
-      J_in,
-      sums,
-      dual,
-      worldid,
-      first,
-      dof_before[dofid],
-    )
-    grad = -wp.dot(cdof_in[worldid, dofid], cross_force(before, wrench))
-    wp.atomic_add(adj_qpos_out, worldid, dofid, grad)
-    dofid = dof_parentid[dofid]
 
 
 @wp.kernel
 def _inertia_vjp(
   # Model:
-  dof_bodyid: wp.array[int],
   dof_parentid: wp.array[int],
   # Data in:
   cdof_in: wp.array2d[wp.spatial_vector],
-  crb_in: wp.array2d[vec10],
-  # In:
-  dof_before: wp.array[int],
-  inertia_dual: wp.array2d[float],
-  # Adjoint out (+=):
-  adj_qpos_out: wp.array2d[float],
-  adj_dof_armature_out: wp.array2d[float],
-):
-  worldid, dofid = wp.tid()
-  axis = cdof_in[worldid, dofid]
-  inertia = crb_in[worldid, dof_bodyid[dofid]]
-  grad = float(0.0)
-  c = dof_before[dofid]
-  while c >= 0:
-    dual = inertia_dual[worldid, c]
-    if dual != 0.0:
-      other = cdof_in[worldid, c]
-      grad -= 2.0 * dual * wp.dot(cross_motion(axis, other), inert_vec(inertia, other))
-    c = dof_parentid[c]
-  wp.atomic_add(adj_qpos_out, worldid, dofid, grad)
-  accumulate(adj_dof_armature_out, worldid, dofid, inertia_dual[worldid, dofid])
-
-
-@wp.kernel
-def _mass_vjp(
-  # Model:
-  body_rootid: wp.array[int],
-  dof_parentid: wp.array[int],
-  # Data in:
-  xipos_in: wp.array2d[wp.vec3],
-  ximat_in: wp.array2d[wp.mat33],
-  subtree_com_in: wp.array2d[wp.vec3],
-  cdof_in: wp.array2d[wp.spatial_vector],
+  cinert_in: wp.array2d[vec10],
   # In:
   body_lastdof: wp.array[int],
   inertia_dual: wp.array2d[float],
   # Adjoint out (+=):
-  adj_body_mass_out: wp.array2d[float],
-  adj_body_inertia_out: wp.array2d[wp.vec3],
+  axis_wrench_out: wp.array3d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
-  offset = xipos_in[worldid, bodyid] - subtree_com_in[worldid, body_rootid[bodyid]]
-  to_body = wp.transpose(ximat_in[worldid, bodyid])
-  mass = float(0.0)
-  inertia = wp.vec3()
-  c = body_lastdof[bodyid]
-  while c >= 0:
-    dual = inertia_dual[worldid, c]
-    velocity = velocity_at(cdof_in[worldid, c], offset)
-    rotation = to_body @ wp.spatial_top(cdof_in[worldid, c])
-    mass += dual * wp.dot(velocity, velocity)
-    inertia += dual * wp.cw_mul(rotation, rotation)
-    c = dof_parentid[c]
-  accumulate(adj_body_mass_out, worldid, bodyid, mass)
-  accumulate(adj_body_inertia_out, worldid, bodyid, inertia)
+  inertia = cinert_in[worldid, bodyid]
+  dofid = body_lastdof[bodyid]
+  while dofid >= 0:
+    wrench = 2.0 * inertia_dual[worldid, dofid] * inert_vec(inertia, cdof_in[worldid, dofid])
+    wp.atomic_add(axis_wrench_out, worldid, bodyid, dofid, wrench)
+    dofid = dof_parentid[dofid]
+
+
+@wp.kernel
+def _armature_vjp(
+  # In:
+  inertia_dual: wp.array2d[float],
+  # Adjoint out (+=):
+  adj_dof_armature_out: wp.array2d[float],
+):
+  worldid, dofid = wp.tid()
+  accumulate(adj_dof_armature_out, worldid, dofid, inertia_dual[worldid, dofid])
 
 
 def evaluate(work) -> None:
@@ -333,13 +225,13 @@ def evaluate(work) -> None:
   m, d = work.model, work.data
   if not work.discrete:
     return
-  work.metric_dual.zero_()
-  work.inertia_dual.zero_()
+  for array in (work.metric_dual, work.inertia_dual, work.row_scales.direction):
+    array.zero_()
   wp.launch(
-    _dof_scale,
-    dim=(d.nworld, m.nv),
-    inputs=[m.M_elemid, d.M, d.qH],
-    outputs=[work.dof_scale],
+    _find_rows,
+    dim=(d.nworld, d.njmax),
+    inputs=[d.nefc, d.efc.type, d.efc.id, d.njmax],
+    outputs=[work.row_scales],
   )
   wp.launch(
     _duals,
@@ -359,76 +251,30 @@ def evaluate(work) -> None:
       work.efc_force,
       work.lam,
     ],
-    outputs=[work.row_scale, work.row_dual, work.metric_dual, work.inertia_dual],
+    outputs=[work.row_scales, work.metric_dual, work.inertia_dual],
   )
 
 
 def vjp(work) -> None:
-  """Adds what M_cc and the rows of contacts contribute; before the contacts."""
+  """Adds what M_cc contributes."""
   m, d = work.model, work.data
   if not work.discrete:
     return
   wp.launch(
     _inertia_vjp,
-    dim=(d.nworld, m.nv),
+    dim=(d.nworld, m.nbody),
     inputs=[
-      m.dof_bodyid,
       m.dof_parentid,
       d.cdof,
-      d.crb,
-      work.tree.dof_before,
-      work.inertia_dual,
-      work.adj_qpos,
-      work.adj["dof_armature"],
-    ],
-  )
-  if work.adj["body_mass"].shape[0] > 0 or work.adj["body_inertia"].shape[0] > 0:
-    wp.launch(
-      _mass_vjp,
-      dim=(d.nworld, m.nbody),
-      inputs=[
-        m.body_rootid,
-        m.dof_parentid,
-        d.xipos,
-        d.ximat,
-        d.subtree_com,
-        d.cdof,
-        work.tree.body_lastdof,
-        work.inertia_dual,
-        work.adj["body_mass"],
-        work.adj["body_inertia"],
-      ],
-    )
-  if not work.contact_enabled:
-    return
-  wp.launch(
-    _contact_directions,
-    dim=(d.naconmax, 2),
-    inputs=[
-      m.nv,
-      m.body_rootid,
-      m.dof_parentid,
-      m.geom_bodyid,
-      m.M_elemid,
-      d.nacon,
-      d.subtree_com,
-      d.cdof,
-      d.M,
-      d.qH,
-      d.contact.pos,
-      d.contact.frame,
-      d.contact.friction,
-      d.contact.dim,
-      d.contact.geom,
-      d.contact.efc_address,
-      d.contact.worldid,
-      work.elliptic,
+      d.cinert,
       work.tree.body_lastdof,
-      work.tree.dof_before,
-      work.efc_J,
-      work.row_dual,
-      work.wrench,
-      work.adj_qpos,
+      work.inertia_dual,
+      work.axis_wrench,
     ],
-    outputs=[work.scale_twist],
   )
+  if work.adj["dof_armature"].shape[0] > 0:
+    wp.launch(
+      _armature_vjp,
+      dim=(d.nworld, m.nv),
+      inputs=[work.inertia_dual, work.adj["dof_armature"]],
+    )

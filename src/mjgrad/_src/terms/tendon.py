@@ -11,7 +11,7 @@ and under discrete, with s the sum of J_c^2 `work.metric_dual`_c (terms/row_scal
 
 with v, lam, ... the rates of the tendon (terms/tendon_rates.py). The implicit integrator keeps of
 J J^T what the pattern of the inertia matrix has room for, pairs of dofs on one chain; [mu, a_d] is
-that part of (J mu) (J a_d), see terms/tendon_branches.py where it is not all of it. `discrete`
+that part of (J mu) (J a_d), see terms/tendon_direction.py where it is not all of it. `discrete`
 keeps all of it.
 
 Source: MuJoCo documentation, Computation, "Passive forces", "Numerical integration"; XML reference,

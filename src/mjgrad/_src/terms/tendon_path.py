@@ -11,6 +11,7 @@ of p1 along w, and o^w the angular velocities, contributes c^w n . u^w (divided 
     F_2^w = -F_1^w = c^w n at p2 and p1,    adj_n = sum_w c^w u^w
     adj_p2 = c_L n + (1 - n n^T) adj_n / l + sum_w c^w n x o_2^w,    adj_p1 likewise with a minus
 
+and likewise with c = 1 along the direction d of the tendon's own (terms/tendon_direction.py).
 A site moves with its body. The ends of segments at a wrapped geom have the velocity of that geom's
 material, which is how MuJoCo forms J, but slide along it as the sites move: what they receive
 beyond c_L n goes on to the sites, and the geom takes the balance (terms/wrapping.py). That c_L n
@@ -29,6 +30,10 @@ from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.terms.wrapping import touching_vjp
+from mjgrad._src.tree.axes import Directions
+from mjgrad._src.tree.axes import add_along
+from mjgrad._src.tree.axes import directions
+from mjgrad._src.tree.axes import twist_along
 from mjgrad._src.tree.twists import POSE
 from mjgrad._src.tree.twists import V
 
@@ -117,11 +122,14 @@ def direction(p1: wp.vec3, p2: wp.vec3) -> wp.vec3:
 @wp.func
 def _segment_vjp(
   worldid: int,
+  tenid: int,
+  scale: float,
   end1: Anchor,
   end2: Anchor,
   adj_rate: vecr,
   adj_length: float,
   twist_in: wp.array3d[wp.spatial_vector],
+  own: Directions,
   wrench_out: wp.array3d[wp.spatial_vector],
 ) -> SegmentAdjoint:
   """Adds the wrenches of a segment's rates and length; returns what its ends receive."""
@@ -146,6 +154,17 @@ def _segment_vjp(
       adj.p1 -= wp.cross(force, wp.spatial_top(twist1))
       adj.p2 += wp.cross(force, wp.spatial_top(twist2))
       adj_n += adj_rate[w] * (velocity_at(twist2, end2.offset) - velocity_at(twist1, end1.offset))
+  if own.direction.shape[0] > 0:
+    twist1 = twist_along(worldid, tenid, end1.row - 1, own)
+    twist2 = twist_along(worldid, tenid, end2.row - 1, own)
+    force = scale * n
+    wrench1 = -wrench_at(force, wp.vec3(0.0), end1.offset)
+    wrench2 = wrench_at(force, wp.vec3(0.0), end2.offset)
+    add_along(worldid, tenid, end1.bodyid, end1.row - 1, twist1, wrench1, own, wrench_out)
+    add_along(worldid, tenid, end2.bodyid, end2.row - 1, twist2, wrench2, own, wrench_out)
+    adj.p1 -= wp.cross(force, wp.spatial_top(twist1))
+    adj.p2 += wp.cross(force, wp.spatial_top(twist2))
+    adj_n += scale * (velocity_at(twist2, end2.offset) - velocity_at(twist1, end1.offset))
   length = wp.length(end2.pos - end1.pos)
   if length >= MINVAL:
     adj_d = (adj_n - wp.dot(n, adj_n) * n) / length
@@ -209,6 +228,7 @@ def _site_segment_vjp(
   # In:
   body_lastdof: wp.array[int],
   twist_in: wp.array3d[wp.spatial_vector],
+  own: Directions,
   # Adjoint in:
   adj_ten_length_in: wp.array2d[float],
   adj_ten_rate_in: wp.array3d[float],
@@ -240,11 +260,14 @@ def _site_segment_vjp(
   )
   adj = _segment_vjp(
     worldid,
+    tenid,
+    scale,
     end1,
     end2,
     _cotangents(adj_ten_rate_in, worldid, tenid, scale),
     scale * adj_ten_length_in[worldid, tenid],
     twist_in,
+    own,
     wrench_out,
   )
   _add_pose(worldid, end1, adj.p1, wrench_out)
@@ -275,6 +298,7 @@ def _wrapped_segment_vjp(
   # In:
   body_lastdof: wp.array[int],
   twist_in: wp.array3d[wp.spatial_vector],
+  own: Directions,
   # Adjoint in:
   adj_ten_length_in: wp.array2d[float],
   adj_ten_rate_in: wp.array3d[float],
@@ -313,7 +337,9 @@ def _wrapped_segment_vjp(
   end0 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, body0, x0)
   end1 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, body1, x1)
   if arc < 0.0:
-    adj = _segment_vjp(worldid, end0, end1, adj_rate, adj_length, twist_in, wrench_out)
+    adj = _segment_vjp(
+      worldid, tenid, scale, end0, end1, adj_rate, adj_length, twist_in, own, wrench_out
+    )
     _add_pose(worldid, end0, adj.p1, wrench_out)
     _add_pose(worldid, end1, adj.p2, wrench_out)
     pull = adj_length * direction(x0, x1)
@@ -323,8 +349,12 @@ def _wrapped_segment_vjp(
 
   touch0 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, geom_body, t0)
   touch1 = _anchor(body_rootid, subtree_com_in, body_lastdof, worldid, geom_body, t1)
-  adj0 = _segment_vjp(worldid, end0, touch0, adj_rate, adj_length, twist_in, wrench_out)
-  adj1 = _segment_vjp(worldid, touch1, end1, adj_rate, adj_length, twist_in, wrench_out)
+  adj0 = _segment_vjp(
+    worldid, tenid, scale, end0, touch0, adj_rate, adj_length, twist_in, own, wrench_out
+  )
+  adj1 = _segment_vjp(
+    worldid, tenid, scale, touch1, end1, adj_rate, adj_length, twist_in, own, wrench_out
+  )
   _add_pose(worldid, end0, adj0.p1, wrench_out)
   _add_pose(worldid, end1, adj1.p2, wrench_out)
   _add_pose(worldid, touch0, adj0.p2, wrench_out)
@@ -383,6 +413,7 @@ def vjp(work) -> None:
       work.adj_qvel,
     ],
   )
+  own = directions(work, work.ten_direction)
   if m.wrap_site_pair_adr.size:
     wp.launch(
       _site_segment_vjp,
@@ -398,6 +429,7 @@ def vjp(work) -> None:
         d.subtree_com,
         work.tree.body_lastdof,
         work.twist,
+        own,
         work.adj_ten_length,
         work.adj_ten_rate,
         work.wrench,
@@ -425,6 +457,7 @@ def vjp(work) -> None:
         d.subtree_com,
         work.tree.body_lastdof,
         work.twist,
+        own,
         work.adj_ten_length,
         work.adj_ten_rate,
         work.wrench,

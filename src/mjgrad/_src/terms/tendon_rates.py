@@ -157,6 +157,7 @@ def launch(work) -> None:
     return
   work.adj_ten_length.zero_()
   work.adj_ten_rate.zero_()
+  work.ten_direction.zero_()
   wp.launch(
     _rates,
     dim=(d.nworld, m.ntendon),

@@ -7,7 +7,8 @@ Along each generalised direction w in {v, lam, a, mu, e} an actuator has the rat
 where m counts along lam only at dofs whose total actuator force is not held by a limit
 (terms/force_limit.py). The actuator's law (terms/actuator.py, terms/dcmotor.py) is a function of
 the length and the rates; it leaves their cotangents in `adj_length` and `adj_rate`, and every kind
-of transmission carries them on in a file of its own:
+of transmission carries them on in a file of its own, and `Actuation.direction` as a further
+direction with the cotangent 1 (terms/actuator_direction.py):
 
     joint, jointinparent   terms/transmission_joint.py      to coordinates
     tendon                 terms/transmission_tendon.py     to the tendon
@@ -21,6 +22,16 @@ Source: MuJoCo documentation, Computation, "Actuation model" (transmission).
 import warp as wp
 
 wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def rate_cotangent(
+  worldid: int, actid: int, w: int, nrate: int, adj_rate_in: wp.array3d[float]
+) -> float:
+  """Cotangent of the rate along one of `nrate` directions, or along the actuator's own."""
+  if w < nrate:
+    return adj_rate_in[worldid, actid, w]
+  return 1.0
 
 
 @wp.func

@@ -19,8 +19,12 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.terms.transmission import rate_cotangent
 from mjgrad._src.tree.attach import add_pose
-from mjgrad._src.tree.attach import add_wrench
+from mjgrad._src.tree.axes import Directions
+from mjgrad._src.tree.axes import add_twist
+from mjgrad._src.tree.axes import directions
+from mjgrad._src.tree.axes import twist_of
 
 wp.set_module_options({"enable_backward": False})
 
@@ -67,6 +71,7 @@ def _crank_vjp(
   # In:
   nrate: int,
   body_lastdof: wp.array[int],
+  own: Directions,
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint in:
   adj_length_in: wp.array2d[float],
@@ -86,8 +91,8 @@ def _crank_vjp(
   sliderid = actuator_trnid[actid][1]
   body1 = site_bodyid[pinid]
   body2 = site_bodyid[sliderid]
-  row1 = body_lastdof[body1] + 1
-  row2 = body_lastdof[body2] + 1
+  last1 = body_lastdof[body1]
+  last2 = body_lastdof[body2]
   pos1 = site_xpos_in[worldid, pinid]
   pos2 = site_xpos_in[worldid, sliderid]
   offset1 = pos1 - subtree_com_in[worldid, body_rootid[body1]]
@@ -106,10 +111,11 @@ def _crank_vjp(
     adj_gear = adj_length * actuator_length_in[worldid, actid] / gear
   adj_pos1 = wp.vec3()
   adj_pos2 = wp.vec3()
-  for w in range(nrate):
-    c = adj_rate_in[worldid, actid, w]
-    twist1 = twist_in[worldid, w, row1]
-    twist2 = twist_in[worldid, w, row2]
+  nown = wp.where(own.direction.shape[0] > 0, 1, 0)
+  for w in range(nrate + nown):
+    c = rate_cotangent(worldid, actid, w, nrate, adj_rate_in)
+    twist1 = twist_of(worldid, w, nrate, actid, last1, twist_in, own)
+    twist2 = twist_of(worldid, w, nrate, actid, last2, twist_in, own)
     o1 = wp.spatial_top(twist1)
     o2 = wp.spatial_top(twist2)
     dv = velocity_at(twist1, offset1) - velocity_at(twist2, offset2)
@@ -120,8 +126,8 @@ def _crank_vjp(
     force = c * rate_dv
     wrench1 = wrench_at(force, wp.vec3(0.0), offset1)
     wrench2 = wrench_at(-force, c * wp.cross(n, rate_dn), offset2)
-    add_wrench(worldid, body1, w, twist1, wrench1, wrench_out)
-    add_wrench(worldid, body2, w, twist2, wrench2, wrench_out)
+    add_twist(worldid, w, nrate, actid, body1, last1, twist1, wrench1, own, wrench_out)
+    add_twist(worldid, w, nrate, actid, body2, last2, twist2, wrench2, own, wrench_out)
     adj_pos1 += wp.cross(force, o1)
     adj_pos2 -= wp.cross(force, o2)
     adj_v += c * rate_v
@@ -157,6 +163,7 @@ def vjp(work) -> None:
       d.actuator_length,
       act.nrate,
       work.tree.body_lastdof,
+      directions(work, act.direction),
       work.twist,
       act.adj_length,
       act.adj_rate,

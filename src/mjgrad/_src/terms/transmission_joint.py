@@ -56,12 +56,13 @@ def _contracted(
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
+  direction: wp.array3d[float],
   implicit: bool,
   worldid: int,
   actid: int,
   dofid: int,
 ) -> float:
-  """sum_w adj_rate^w x_w at one dof."""
+  """sum_w adj_rate^w x_w at one dof, and the actuator's own direction."""
   total = adj_rate_in[worldid, actid, V] * qvel_in[worldid, dofid]
   lam = lam_in[worldid, dofid] * dof_free[worldid, dofid]
   total += adj_rate_in[worldid, actid, LAM] * lam
@@ -69,6 +70,8 @@ def _contracted(
     total += adj_rate_in[worldid, actid, MU] * mu_in[worldid, dofid]
     total += adj_rate_in[worldid, actid, ACC] * qacc_in[worldid, dofid]
     total += adj_rate_in[worldid, actid, DELTA] * delta_in[worldid, dofid]
+  if direction.shape[0] > 0:
+    total += direction[worldid, actid, dofid]
   return total
 
 
@@ -91,6 +94,7 @@ def _joint_vjp(
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
+  direction: wp.array3d[float],
   # Adjoint in:
   adj_length_in: wp.array2d[float],
   adj_rate_in: wp.array3d[float],
@@ -125,6 +129,7 @@ def _joint_vjp(
         lam_in,
         mu_in,
         delta_in,
+        direction,
         implicit,
         worldid,
         actid,
@@ -150,6 +155,7 @@ def _joint_vjp(
           lam_in,
           mu_in,
           delta_in,
+          direction,
           implicit,
           worldid,
           actid,
@@ -169,6 +175,7 @@ def _joint_vjp(
       lam_in,
       mu_in,
       delta_in,
+      direction,
       implicit,
       worldid,
       actid,
@@ -222,6 +229,7 @@ def vjp(work) -> None:
       work.lam,
       work.mu,
       work.delta,
+      act.direction,
       act.adj_length,
       act.adj_rate,
       act.adj_period,

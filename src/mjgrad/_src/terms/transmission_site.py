@@ -26,8 +26,13 @@ from mjgrad._src.engine.adapter import quat_sub
 from mjgrad._src.integrators.manifold import log_jacobian_transpose
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
+from mjgrad._src.terms.transmission import rate_cotangent
 from mjgrad._src.tree.attach import add_pose
-from mjgrad._src.tree.attach import add_wrench
+from mjgrad._src.tree.axes import Directions
+from mjgrad._src.tree.axes import add_axes
+from mjgrad._src.tree.axes import add_twist
+from mjgrad._src.tree.axes import directions
+from mjgrad._src.tree.axes import twist_of
 
 wp.set_module_options({"enable_backward": False})
 
@@ -67,6 +72,7 @@ def _site_vjp(
   # In:
   nrate: int,
   body_lastdof: wp.array[int],
+  own: Directions,
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint in:
   adj_length_in: wp.array2d[float],
@@ -84,7 +90,8 @@ def _site_vjp(
   siteid = actuator_trnid[actid][0]
   refid = actuator_trnid[actid][1]
   bodyid = site_bodyid[siteid]
-  row = body_lastdof[bodyid] + 1
+  last = body_lastdof[bodyid]
+  nown = wp.where(own.direction.shape[0] > 0, 1, 0)
   pos = site_xpos_in[worldid, siteid]
   offset = pos - subtree_com_in[worldid, body_rootid[bodyid]]
   adj_linear = wp.vec3()
@@ -95,10 +102,13 @@ def _site_vjp(
     force = rot @ wp.spatial_top(gear)
     torque = rot @ wp.spatial_bottom(gear)
     wrench = wrench_at(force, torque, offset)
-    for w in range(nrate):
-      c = adj_rate_in[worldid, actid, w]
-      twist = twist_in[worldid, w, row]
-      wp.atomic_add(wrench_out, worldid, w, bodyid, c * wrench)
+    for w in range(nrate + nown):
+      c = rate_cotangent(worldid, actid, w, nrate, adj_rate_in)
+      twist = twist_of(worldid, w, nrate, actid, last, twist_in, own)
+      if w < nrate:
+        wp.atomic_add(wrench_out, worldid, w, bodyid, c * wrench)
+      else:
+        add_axes(worldid, actid, bodyid, last, wrench, own)
       u = velocity_at(twist, offset)
       o = wp.spatial_top(twist)
       turning = wp.cross(force, u) + wp.cross(torque, o)
@@ -111,10 +121,10 @@ def _site_vjp(
     return
 
   refbody = site_bodyid[refid]
-  refrow = body_lastdof[refbody] + 1
+  reflast = body_lastdof[refbody]
   refpos = site_xpos_in[worldid, refid]
   refoffset = refpos - subtree_com_in[worldid, body_rootid[refbody]]
-  common = _last_common(dof_parentid, body_lastdof[bodyid], body_lastdof[refbody])
+  common = _last_common(dof_parentid, last, reflast)
   rot = site_xmat_in[worldid, refid]
   force = rot @ wp.spatial_top(gear)
   torque = rot @ wp.spatial_bottom(gear)
@@ -138,21 +148,33 @@ def _site_vjp(
     scale = wp.static(2.0 * wp.pi) / size * adj_period_in[worldid, actid]
     adj_rotational += scale * wp.spatial_bottom(gear)
 
-  for w in range(nrate):
-    c = adj_rate_in[worldid, actid, w]
-    shared = twist_in[worldid, w, common + 1]
-    twist = twist_in[worldid, w, row]
-    reftwist = twist_in[worldid, w, refrow]
-    own = twist - shared
-    refown = reftwist - shared
-    u = velocity_at(own, offset) - velocity_at(refown, refoffset)
-    o = wp.spatial_top(own) - wp.spatial_top(refown)
-    add_wrench(worldid, bodyid, w, twist, c * wrench, wrench_out)
-    add_wrench(worldid, refbody, w, reftwist, c * refwrench, wrench_out)
+  for w in range(nrate + nown):
+    c = rate_cotangent(worldid, actid, w, nrate, adj_rate_in)
+    shared = twist_of(worldid, w, nrate, actid, common, twist_in, own)
+    twist = twist_of(worldid, w, nrate, actid, last, twist_in, own)
+    reftwist = twist_of(worldid, w, nrate, actid, reflast, twist_in, own)
+    moved = twist - shared
+    refmoved = reftwist - shared
+    u = velocity_at(moved, offset) - velocity_at(refmoved, refoffset)
+    o = wp.spatial_top(moved) - wp.spatial_top(refmoved)
+    add_twist(worldid, w, nrate, actid, bodyid, last, twist, c * wrench, own, wrench_out)
+    add_twist(worldid, w, nrate, actid, refbody, reflast, reftwist, c * refwrench, own, wrench_out)
     if common >= 0:
-      add_wrench(worldid, dof_bodyid[common], w, shared, -c * (wrench + refwrench), wrench_out)
-    adj_pos += c * wp.cross(force, wp.spatial_top(own))
-    adj_refpos -= c * wp.cross(force, wp.spatial_top(refown))
+      balance = -c * (wrench + refwrench)
+      add_twist(
+        worldid,
+        w,
+        nrate,
+        actid,
+        dof_bodyid[common],
+        common,
+        shared,
+        balance,
+        own,
+        wrench_out,
+      )
+    adj_pos += c * wp.cross(force, wp.spatial_top(moved))
+    adj_refpos -= c * wp.cross(force, wp.spatial_top(refmoved))
     adj_refrot += c * (wp.cross(force, u) + wp.cross(torque, o))
     adj_linear += c * (wp.transpose(rot) @ u)
     adj_rotational += c * (wp.transpose(rot) @ o)
@@ -184,6 +206,7 @@ def vjp(work) -> None:
       d.subtree_com,
       act.nrate,
       work.tree.body_lastdof,
+      directions(work, act.direction),
       work.twist,
       act.adj_length,
       act.adj_rate,

@@ -4,7 +4,7 @@
 
 The implicit integrator keeps of m m^T the pairs of dofs that the inertia matrix has room for; what
 that part contributes to psi, `slope_product`, is quadratic in the gear. Between branches that is
-not a product of rates (terms/tendon_branches.py).
+not a product of rates (terms/tendon_direction.py).
 
 Source: MuJoCo documentation, Computation, "Actuation model" (transmission).
 """

@@ -22,6 +22,8 @@ Source: DESIGN section 2, "One sweep"; docs/derivation.md, "The sweep".
 import warp as wp
 
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.tree import axes
+from mjgrad._src.tree.axes import carried_axes
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import BIAS
 from mjgrad._src.tree.twists import DELTA
@@ -54,8 +56,11 @@ def carried_wrench(
   worldid: int,
   bodyid: int,
   row: int,
+  dof_parentid: wp.array[int],
+  cdof_in: wp.array2d[wp.spatial_vector],
   twist_in: wp.array3d[wp.spatial_vector],
   subtree_wrench_in: wp.array3d[wp.spatial_vector],
+  subtree_axis_wrench: wp.array3d[wp.spatial_vector],
 ) -> wp.spatial_vector:
   """Wrench that a rigid motion of body `bodyid` and all beyond, after twist row `row`, works on."""
   v_before = twist_in[worldid, V, row]
@@ -64,7 +69,7 @@ def carried_wrench(
   pose += cross_force(v_before, cross_force(v_before, f_bias))
   for w in range(wp.static(NTWIST)):
     pose -= cross_force(twist_in[worldid, w, row], subtree_wrench_in[worldid, w, bodyid])
-  return pose
+  return pose + carried_axes(worldid, bodyid, row, dof_parentid, cdof_in, subtree_axis_wrench)
 
 
 @wp.func
@@ -100,6 +105,7 @@ def carried_product(
 def _sweep(
   # Model:
   dof_bodyid: wp.array[int],
+  dof_parentid: wp.array[int],
   # Data in:
   cdof_in: wp.array2d[wp.spatial_vector],
   # In:
@@ -107,6 +113,7 @@ def _sweep(
   dof_after: wp.array[int],
   twist_in: wp.array3d[wp.spatial_vector],
   subtree_wrench_in: wp.array3d[wp.spatial_vector],
+  subtree_axis_wrench: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
   adj_qvel_out: wp.array2d[float],
@@ -119,7 +126,16 @@ def _sweep(
   v_before = twist_in[worldid, V, before]
   f_bias = subtree_wrench_in[worldid, BIAS, bodyid]
 
-  pose = carried_wrench(worldid, bodyid, before, twist_in, subtree_wrench_in)
+  pose = carried_wrench(
+    worldid,
+    bodyid,
+    before,
+    dof_parentid,
+    cdof_in,
+    twist_in,
+    subtree_wrench_in,
+    subtree_axis_wrench,
+  )
   adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
 
   velocity = subtree_wrench_in[worldid, V, bodyid]
@@ -136,16 +152,19 @@ def launch(work) -> None:
     inputs=[m.body_subtreenum, work.wrench],
     outputs=[work.subtree_wrench],
   )
+  axes.launch(work)
   wp.launch(
     _sweep,
     dim=(d.nworld, m.nv),
     inputs=[
       m.dof_bodyid,
+      m.dof_parentid,
       d.cdof,
       work.tree.dof_before,
       work.tree.dof_after,
       work.twist,
       work.subtree_wrench,
+      work.subtree_axis_wrench,
       work.adj_qpos,
       work.adj_qvel,
     ],
