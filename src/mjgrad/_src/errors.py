@@ -26,3 +26,10 @@ class CapacityError(MjgradError, RuntimeError):
 
 class NonFiniteState(MjgradError, FloatingPointError):
   """A state or a contact's gradient is infinite or not a number; the message names the entry."""
+
+
+class StepLimit(MjgradError, RuntimeError):
+  """An integrator used up its budget of steps before the end of a call.
+
+  The message names the world, the time it came to and the size of its last step.
+  """

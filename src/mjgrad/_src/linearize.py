@@ -106,19 +106,18 @@ def step_gradient(
       if value is None:
         program.leave_out(name)
       else:
-        _assign(getattr(program.data, name), value)
+        _assign(program.state.get(name, getattr(program.data, name)), value)
     program.leave_out("time")
     program.leave_out("history")
     if history is not None and sim.nhistory:
-      _assign(program.data.history[:, : sim.nhistory], history)
+      _assign(program.state["history"], history)
     for name, value in values.items():
       _assign(program.buffers[name], value if requested[name] else value[None])
     program.forward(record=True)
     sim.check()
-    data = program.data
-    next_qpos, next_qvel, next_act = _host(data.qpos), _host(data.qvel), _host(data.act)
-    next_history = _host(data.history)[:, : sim.nhistory]
-    qacc = _host(program.tape.qacc)[0, 0]
+    names = ("qpos", "qvel", "act", "history")
+    next_qpos, next_qvel, next_act, next_history = (_host(program.state[n]) for n in names)
+    qacc = _host(program.first_acceleration())
     if adj_act is None:
       adj_act = np.zeros((sim.nworld, sim.na))
     if adj_history is None:
@@ -151,5 +150,5 @@ def _host(array: wp.array) -> np.ndarray:
 
 
 def _assign(target: wp.array, value: np.ndarray) -> None:
-  shape = target.numpy().shape
-  target.assign(np.ascontiguousarray(np.asarray(value, dtype=np.float32).reshape(shape)))
+  host = target.numpy()
+  target.assign(np.ascontiguousarray(np.asarray(value, dtype=host.dtype).reshape(host.shape)))

@@ -8,6 +8,7 @@ a counter on the device, so one graph serves all steps.
 """
 
 import functools
+from typing import cast
 
 import warp as wp
 
@@ -42,6 +43,11 @@ INPUTS = (
 """Fields of the engine's data that a step reads."""
 
 
+def head(array: wp.array, count: int) -> wp.array:
+  """The first `count` entries along the leading axis; Warp does not slice what has no entries."""
+  return cast(wp.array, array[:count]) if array.size else array
+
+
 class Program:
   """Graphs of one step for one set of parameters.
 
@@ -49,6 +55,10 @@ class Program:
     sim: the simulator.
     requested: parameters that are given per call, and whether each is per world.
     nstep: steps per call, which is the length of the tape.
+
+  Attributes:
+    state: arrays of the state that a call starts from and ends in, by the names of the fields of
+      the front ends.
   """
 
   def __init__(self, sim, requested: dict[str, bool], nstep: int):
@@ -59,6 +69,11 @@ class Program:
     self.fields = requested | self.following
     self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, self.fields)
     self._graphs = {}
+    names = ("qpos", "qvel", "act", "qacc_warmstart", "time")
+    self.state = {name: getattr(self.data, name) for name in names}
+    history = self.data.history
+    self.state["history"] = history[:, : sim.nhistory] if history.size else history
+    self.state["controller"] = wp.zeros((sim.nworld, 0), dtype=float)
 
   @functools.cached_property
   def tape(self) -> Tape:
@@ -109,11 +124,12 @@ class Program:
 
   def leave_out(self, name: str) -> None:
     """Sets an input that is not given: to the simulator's default, or where it has none to zero."""
-    array = getattr(self.data, name)
     if name in self.sim.defaults:
-      wp.copy(array, self.sim.defaults[name])
+      wp.copy(getattr(self.data, name), self.sim.defaults[name])
+    elif name in self.state:
+      self.state[name].zero_()
     else:
-      array.zero_()
+      getattr(self.data, name).zero_()
 
   def forward(self, record: bool) -> None:
     """Takes `nstep` steps from the state in `data`; fills the tape if `record`.
@@ -156,12 +172,7 @@ class Program:
       wp.copy(work.adj_history, adj_history)
     self.tape.step.fill_(self.nstep)
     self._replay("backward", self._backward)
-    if self.surrogate:
-      self.status.raise_for_errors()
-    elif work.solid_contacts:
-      self.status.poll()
-    if self.following:
-      self._replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
+    self._finish_backward()
 
   def ambient_adj_qpos(self) -> wp.array:
     """The cotangent of the first state's qpos in its ambient coordinates, shape [nworld, nq]."""
@@ -169,6 +180,30 @@ class Program:
     out = wp.zeros((self.sim.nworld, self.sim.nq), dtype=float, device=self.sim.device)
     coordinates.to_ambient(self.model, self.tape.qpos, 0, work.adj_qpos, out)
     return out
+
+  def recorded(self) -> list[wp.array]:
+    """What the backward pass of the last call needs besides its result."""
+    return [head(array, self.nstep) for array in self.tape.arrays()]
+
+  def restore(self, recorded: list[wp.array], qpos: wp.array, qvel: wp.array) -> None:
+    """Takes up a call from what was recorded of it and from its result."""
+    for source, target in zip(recorded, self.recorded(), strict=True):
+      wp.copy(target, source)
+    for source, target in ((qpos, self.tape.qpos), (qvel, self.tape.qvel)):
+      wp.copy(target, source, dest_offset=self.nstep * source.size)
+
+  def first_acceleration(self) -> wp.array:
+    """The acceleration at the first state of the last call that was recorded [nworld, nv]."""
+    return wp.array(self.tape.qacc.numpy()[0, 0], dtype=float)
+
+  def _finish_backward(self) -> None:
+    work = self.work
+    if self.surrogate:
+      self.status.raise_for_errors()
+    elif work.solid_contacts:
+      self.status.poll()
+    if self.following:
+      self._replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
 
   def _plain(self) -> None:
     adapter.step(self.model, self.data)
@@ -204,9 +239,15 @@ class Program:
       wp.capture_launch(self._graphs[name])
 
   def _capture(self, body) -> wp.Graph:
-    """Captures `body` without changing the state, the tape or the cotangents."""
+    """Captures `body` without changing the state, what is recorded or the cotangents."""
+    return graphs.capture(body, self.sim.device, self._mutable())
+
+  def _mutable(self) -> list[wp.array]:
+    """Everything that a graph changes and that has to survive its capture."""
     mutable = [getattr(self.data, name) for name in INPUTS]
-    mutable += [self.tape.step, *self.tape.arrays(), self.sim.status.word]
+    mutable += [self.sim.status.word]
+    if self.tape:
+      mutable += [self.tape.step, *self.tape.arrays()]
     if "surrogate" in self.__dict__ and self.surrogate:
       mutable.append(self.surrogate.status.word)
     if "work" in self.__dict__:
@@ -214,4 +255,4 @@ class Program:
       mutable += [work.adj_qpos, work.adj_qvel, work.adj_act, work.adj_ctrl, work.adj_history]
       mutable += [work.adj_qfrc_applied, work.adj_xfrc_applied, *work.adj.values()]
       mutable += [work.adj_mocap_pos, work.adj_mocap_quat]
-    return graphs.capture(body, self.sim.device, mutable)
+    return mutable

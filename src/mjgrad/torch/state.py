@@ -26,6 +26,9 @@ class State:
     history: MuJoCo's buffers of past controls, shape [nworld, nhistory], from which delayed
       actuators read; only the controls among its entries carry gradients. Empty, and may be left
       out, in models without delays.
+    controller: what the controller of an adaptive integrator remembers, shape [nworld, 3]: the next
+      step [s], zero for a fresh start, and the inverse errors of the last two steps; carries no
+      gradient. Empty, and may be left out, with other integrators.
   """
 
   qpos: torch.Tensor
@@ -34,10 +37,12 @@ class State:
   qacc_warmstart: torch.Tensor
   time: torch.Tensor
   history: torch.Tensor | None = None
+  controller: torch.Tensor | None = None
 
   def __post_init__(self):
-    if self.history is None:
-      object.__setattr__(self, "history", self.qpos.new_zeros((*self.qpos.shape[:-1], 0)))
+    for name in ("history", "controller"):
+      if getattr(self, name) is None:
+        object.__setattr__(self, name, self.qpos.new_zeros((*self.qpos.shape[:-1], 0)))
 
   def map(self, fn: Callable[..., torch.Tensor], *others: "State") -> "State":
     """Applies `fn(field, *fields of others)` to every field."""
@@ -91,4 +96,5 @@ def initial_state(sim: Simulator, keyframe: int | str | None = None) -> State:
     rows(np.zeros(mjm.nv)),
     rows([time])[:, 0],
     rows(history.initial(mjm)),
+    rows(np.zeros(sim.ncontroller)),
   )

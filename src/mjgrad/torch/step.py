@@ -5,6 +5,7 @@ the inputs that stay constant over a call, and the parameters; nothing else.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -19,6 +20,12 @@ from mjgrad.torch.state import torch_device
 
 CONSTANTS = ("ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 """Fields of the engine's data that stay constant over a call, in the order of `_Step`'s inputs."""
+
+STATE = tuple(field.name for field in dataclasses.fields(State))
+"""Fields of the state, in the order of `_Step`'s inputs."""
+
+DIFFERENTIABLE = ("qpos", "qvel", "act", "history")
+"""Those of them that carry gradients, in the order of `Program.backward`'s arguments."""
 
 Params = Mapping[str, torch.Tensor]
 
@@ -76,12 +83,6 @@ def step(
       raise InvalidInput(f"{name} has shape {tuple(value.shape)}; expected {shape}.")
     return _on_device(name, value, device)
 
-  qpos = prepare("state.qpos", state.qpos, sim.nworld, sim.nq)
-  qvel = prepare("state.qvel", state.qvel, sim.nworld, sim.nv)
-  act = prepare("state.act", state.act, sim.nworld, sim.na)
-  warmstart = prepare("state.qacc_warmstart", state.qacc_warmstart, sim.nworld, sim.nv)
-  time = prepare("state.time", state.time, sim.nworld)
-  history = prepare("state.history", state.history, sim.nworld, sim.nhistory)
   ctrl = prepare("ctrl", ctrl, sim.nworld, sim.nu)
   qfrc_applied = prepare("qfrc_applied", qfrc_applied, sim.nworld, sim.nv)
   xfrc_applied = prepare("xfrc_applied", xfrc_applied, sim.nworld, sim.nbody, 6)
@@ -96,15 +97,21 @@ def step(
   }
 
   program = sim.program(requested, nstep)
-  next_qpos, next_qvel, next_act, next_warmstart, next_time, next_history = _Step.apply(
+  given = {name: getattr(state, name) for name in STATE}
+  if not given["controller"].numel():
+    given["controller"] = state.qpos.new_zeros(sim.nworld, sim.ncontroller)
+  fields = []
+  for name, value in given.items():
+    target = wp.to_torch(program.state[name])
+    if value.shape != target.shape:
+      raise InvalidInput(
+        f"state.{name} has shape {tuple(value.shape)}; expected {tuple(target.shape)}."
+      )
+    fields.append(_on_device(f"state.{name}", value, device, target.dtype))
+  result = _Step.apply(
     program,
     tuple(values),
-    warmstart,
-    time,
-    qpos,
-    qvel,
-    act,
-    history,
+    *fields,
     ctrl,
     qfrc_applied,
     xfrc_applied,
@@ -112,15 +119,7 @@ def step(
     mocap_quat,
     *values.values(),
   )
-  dtype = state.qpos.dtype
-  return State(
-    next_qpos.to(dtype),
-    next_qvel.to(dtype),
-    next_act.to(dtype),
-    next_warmstart.to(dtype),
-    next_time.to(dtype),
-    next_history.to(dtype),
-  )
+  return State(*(field.to(state.qpos.dtype) for field in result))
 
 
 def rollout(
@@ -177,90 +176,73 @@ def rollout(
 
 class _Step(torch.autograd.Function):
   @staticmethod
-  def forward(
-    ctx,
-    program: Program,
-    names,
-    warmstart,
-    time,
-    qpos,
-    qvel,
-    act,
-    history,
-    *inputs,
-  ):
+  def forward(ctx, program: Program, names, *tensors):
     record = any(ctx.needs_input_grad)
-    data = program.data
+    fields, inputs = tensors[: len(STATE)], tensors[len(STATE) :]
     with _torch_stream(program.sim.device):
-      _load(data.qpos, qpos)
-      _load(data.qvel, qvel)
-      _load(data.act, act)
-      _load(data.qacc_warmstart, warmstart)
-      _load(data.time, time)
-      past = wp.to_torch(data.history)[:, : program.sim.nhistory]
-      if past.numel():
-        past.copy_(history.detach())
+      for name, value in zip(STATE, fields, strict=True):
+        _load(program.state[name], value)
       _load_constants(program, names, inputs)
       program.forward(record)
       program.sim.status.poll()
-      outputs = tuple(
-        wp.to_torch(array).clone()
-        for array in (data.qpos, data.qvel, data.act, data.qacc_warmstart, data.time)
-      )
-      outputs = (*outputs, past.clone())
-      ctx.mark_non_differentiable(outputs[3], outputs[4])
+      outputs = tuple(wp.to_torch(program.state[name]).clone() for name in STATE)
+      ctx.mark_non_differentiable(*(o for o, n in zip(outputs, STATE) if n not in DIFFERENTIABLE))
       if record:
         ctx.program, ctx.names = program, names
-        ctx.save_for_backward(
-          *(wp.to_torch(array)[: program.nstep].clone() for array in program.tape.arrays()),
-          outputs[0],
-          outputs[1],
-          *inputs,
-        )
+        recorded = [wp.to_torch(array).clone() for array in program.recorded()]
+        ctx.nrecorded = len(recorded)
+        ctx.save_for_backward(outputs[0], outputs[1], *recorded, *inputs)
     return outputs
 
   @staticmethod
   @torch.autograd.function.once_differentiable
-  def backward(ctx, adj_qpos, adj_qvel, adj_act, _adj_warmstart, _adj_time, adj_history):
+  def backward(ctx, *cotangents):
     program = ctx.program
-    arrays = program.tape.arrays()
-    recorded, saved = ctx.saved_tensors[: len(arrays)], ctx.saved_tensors[len(arrays) :]
-    qpos, qvel, *inputs = saved
+    qpos, qvel, *saved = ctx.saved_tensors
+    recorded, inputs = saved[: ctx.nrecorded], saved[ctx.nrecorded :]
+    adjoint = dict(zip(STATE, cotangents, strict=True))
     with _torch_stream(program.sim.device):
       program.sim.check()
-      for array, slots in zip(arrays, recorded, strict=True):
-        wp.to_torch(array)[: program.nstep].copy_(slots)
-      wp.to_torch(program.tape.qpos)[-1].copy_(qpos)
-      wp.to_torch(program.tape.qvel)[-1].copy_(qvel)
+      program.restore(
+        [wp.from_torch(tensor) for tensor in recorded],
+        wp.from_torch(qpos.detach()),
+        wp.from_torch(qvel.detach()),
+      )
       _load_constants(program, ctx.names, inputs)
-      cotangents = (adj_qpos, adj_qvel, adj_act, adj_history)
-      program.backward(*(wp.from_torch(adj.detach().contiguous()) for adj in cotangents))
+      program.backward(
+        *(wp.from_torch(adjoint[name].detach().float().contiguous()) for name in DIFFERENTIABLE)
+      )
       work = program.work
-      results = [
-        program.ambient_adj_qpos(),
-        work.adj_qvel,
-        work.adj_act,
-        work.adj_history,
-        work.adj_ctrl,
-        work.adj_qfrc_applied,
-        work.adj_xfrc_applied,
-        work.adj_mocap_pos,
-        work.adj_mocap_quat,
-        *(work.adj[name] for name in ctx.names),
+      arrays = {
+        "qpos": program.ambient_adj_qpos(),
+        "qvel": work.adj_qvel,
+        "act": work.adj_act,
+        "history": work.adj_history,
+      }
+      results = [arrays.get(name) for name in STATE]
+      results += [getattr(work, f"adj_{name}") for name in CONSTANTS]
+      results += [work.adj[name] for name in ctx.names]
+      needed = ctx.needs_input_grad[2:]
+      shapes = [None] * (len(STATE) + len(CONSTANTS)) + [v.shape for v in inputs[len(CONSTANTS) :]]
+      grads = [
+        _gradient(array, shape) if array is not None and n else None
+        for array, shape, n in zip(results, shapes, needed, strict=True)
       ]
-      tensors = [wp.to_torch(array) for array in results]
-      values = inputs[len(CONSTANTS) :]
-      first = len(tensors) - len(values)
-      tensors[first:] = [t.view(v.shape) for t, v in zip(tensors[first:], values, strict=True)]
-      needed = ctx.needs_input_grad[4:]
-      grads = [t.clone() if n else None for t, n in zip(tensors, needed, strict=True)]
-    return (None, None, None, None, *grads)
+    return (None, None, *grads)
 
 
-def _on_device(name: str, value: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _on_device(
+  name: str, value: torch.Tensor, device: torch.device, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
   if value.device != device:
     raise InvalidInput(f"{name} is on {value.device}; the simulator is on {device}.")
-  return value.to(torch.float32).contiguous()
+  return value.to(dtype).contiguous()
+
+
+def _gradient(array: wp.array, shape: torch.Size | None) -> torch.Tensor:
+  """A copy of a cotangent, in a shape if one is given."""
+  tensor = wp.to_torch(array).clone()
+  return tensor if shape is None else tensor.view(shape)
 
 
 def _load(array: wp.array, value: torch.Tensor) -> None:

@@ -48,7 +48,7 @@ class Workspace:
     model: mjw.Model,
     data: mjw.Data,
     tree: Tree,
-    tape: Tape,
+    tape: Tape | None,
     requested: dict[str, bool],
     buffers: dict[str, wp.array],
     stages: RungeKutta | None = None,
@@ -56,11 +56,11 @@ class Workspace:
     surrogate: Surrogate | None = None,
   ):
     check_parameters(mjm, requested)
-    if surrogate and not stages and "opt.timestep" in requested:
+    if surrogate and tape and not stages and "opt.timestep" in requested:
       raise UnsupportedFeature("parameter opt.timestep, contacts from distance: use RK4")
     self.surrogate = surrogate
     self.contact_law = surrogate.contact_law if surrogate else wp.zeros(0, dtype=vec6)
-    nhistory = tape.history.shape[2]
+    nhistory = tape.history.shape[2] if tape else 0
     self.delay = Delay(data, nhistory) if nhistory else None
     data = self.delay.seen if self.delay else data
     self.model, self.data, self.tree, self.tape, self.stages = model, data, tree, tape, stages

@@ -144,10 +144,8 @@ def activation_duration(dynprm: vec10, dyntype: int, timestep: float) -> float:
 
 
 @wp.func
-def activation_advance(
-  u: float, act: float, dynprm: vec10, dyntype: int, timestep: float
-) -> wp.float32:
-  """D wdot, from the clamped control u."""
+def activation_rate(u: float, act: float, dynprm: vec10, dyntype: int) -> wp.float32:
+  """wdot, from the clamped control u."""
   rate = float(0.0)
   if dyntype == DYN_INTEGRATOR:
     rate = u
@@ -155,6 +153,15 @@ def activation_advance(
     rate = (u - act) / wp.max(dynprm[0], MINVAL)
   elif dyntype == DYN_MUSCLE:
     rate = muscle_dynamics(u, act, dynprm)
+  return rate
+
+
+@wp.func
+def activation_advance(
+  u: float, act: float, dynprm: vec10, dyntype: int, timestep: float
+) -> wp.float32:
+  """D wdot, from the clamped control u."""
+  rate = activation_rate(u, act, dynprm, dyntype)
   return rate * activation_duration(dynprm, dyntype, timestep)
 
 

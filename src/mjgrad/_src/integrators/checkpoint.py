@@ -1,0 +1,229 @@
+"""The states that a call keeps for its backward pass.
+
+How many steps a call takes is not known before its end. So the state before every `stride`-th step
+of a world is kept, with a stride of one at first; when a world's slots are full, it drops every
+other state and doubles its stride. Nothing else is kept of the steps but their sizes, 8 bytes
+each. From the kept states integrators/schedule.py reaches all others.
+
+A kept state is (q, v, w) in float64 and what the dynamics gave there, the first stage of the next
+step. That stage is also where the solver starts in the second, so that a repeated step is the step
+itself, bit for bit.
+
+Source: Stumm and Walther, New algorithms for optimal online checkpointing (2010), for the problem;
+dropping every other state is the simplest of its answers.
+"""
+
+import dataclasses
+import math
+
+import warp as wp
+
+from mjgrad._src.errors import InvalidInput
+from mjgrad._src.integrators.flow import Flow
+
+wp.set_module_options({"enable_backward": False})
+
+
+@dataclasses.dataclass(frozen=True)
+class Discretise:
+  """Discretise, then optimise: the exact gradient of the steps that were taken.
+
+  Attributes:
+    checkpoints: number of states kept per call. With c of them, n steps are taken again about
+      r times, n <= (c + r)! / (c! r!): once up to 32 steps with the default, three times up to some
+      thousands.
+  """
+
+  checkpoints: int = 32
+
+  def __post_init__(self):
+    if self.checkpoints < 1:
+      raise InvalidInput(f"checkpoints is {self.checkpoints}; expected at least 1.")
+
+
+@wp.kernel
+def _plan(
+  # In:
+  nslot: int,
+  accepts: wp.array[int],
+  accepted: wp.array[int],
+  left: wp.array[wp.float64],
+  # Out:
+  stride_out: wp.array[int],
+  slot_out: wp.array[int],
+  thin_out: wp.array[int],
+):
+  worldid = wp.tid()
+  slot_out[worldid] = -1
+  thin_out[worldid] = 0
+  step = accepted[worldid]
+  if accepts[worldid] == 0 or left[worldid] == wp.float64(0.0):
+    return
+  if step % stride_out[worldid] == 0 and step / stride_out[worldid] >= nslot:
+    thin_out[worldid] = 1
+    stride_out[worldid] *= 2
+  if step % stride_out[worldid] == 0:
+    slot_out[worldid] = step / stride_out[worldid]
+
+
+@wp.kernel
+def _keep(
+  # In:
+  start: wp.array2d[wp.float64],
+  solved: wp.array3d[float],
+  slot: wp.array[int],
+  thin: wp.array[int],
+  # Out:
+  kept_start_out: wp.array3d[wp.float64],
+  kept_solved_out: wp.array3d[float],
+):
+  worldid, i = wp.tid()
+  nslot = kept_start_out.shape[0]
+  if thin[worldid] != 0:
+    for j in range((nslot + 1) / 2):
+      if i < start.shape[1]:
+        kept_start_out[j, worldid, i] = kept_start_out[2 * j, worldid, i]
+      if i < solved.shape[2]:
+        kept_solved_out[j, worldid, i] = kept_solved_out[2 * j, worldid, i]
+  j = slot[worldid]
+  if j >= 0:
+    if i < start.shape[1]:
+      kept_start_out[j, worldid, i] = start[worldid, i]
+    if i < solved.shape[2]:
+      kept_solved_out[j, worldid, i] = solved[0, worldid, i]
+
+
+@wp.kernel
+def _align(
+  # In:
+  accepted: wp.array[int],
+  common: int,
+  stride: wp.array[int],
+  # Out:
+  kept_start_out: wp.array3d[wp.float64],
+  kept_solved_out: wp.array3d[float],
+):
+  worldid, i = wp.tid()
+  ratio = common / stride[worldid]
+  last = (accepted[worldid] - 1) / common
+  for j in range(kept_start_out.shape[0]):
+    source = wp.min(j, last)
+    if j <= last:
+      source = j * ratio
+    if i < kept_start_out.shape[2]:
+      kept_start_out[j, worldid, i] = kept_start_out[source, worldid, i]
+    if i < kept_solved_out.shape[2]:
+      kept_solved_out[j, worldid, i] = kept_solved_out[source, worldid, i]
+
+
+@wp.kernel
+def _load(
+  # Model:
+  nq: int,
+  nv: int,
+  # In:
+  slot: int,
+  kept_start: wp.array3d[wp.float64],
+  kept_solved: wp.array3d[float],
+  # Out:
+  start_out: wp.array2d[wp.float64],
+  rate_out: wp.array3d[wp.float64],
+  solved_out: wp.array3d[float],
+):
+  worldid, i = wp.tid()
+  if i < start_out.shape[1]:
+    start_out[worldid, i] = kept_start[slot, worldid, i]
+  if i < nv:
+    rate_out[0, worldid, i] = kept_start[slot, worldid, nq + i]
+  if i < solved_out.shape[2]:
+    solved_out[0, worldid, i] = kept_solved[slot, worldid, i]
+
+
+class Checkpoints:
+  """The kept states of a call.
+
+  Attributes:
+    start: (q, v, w), shape [checkpoints, nworld, nq + nv + na].
+    solved: what the dynamics gave there, shape [checkpoints, nworld, 2 nv + na].
+    stride: steps from one kept state to the next, shape [nworld].
+  """
+
+  def __init__(self, flow: Flow, count: int):
+    self.flow = flow
+    device, nworld = flow.start.device, flow.start.shape[0]
+    self.start = wp.zeros((count, *flow.start.shape), dtype=wp.float64, device=device)
+    self.solved = wp.zeros((count, *flow.solved.shape[1:]), dtype=float, device=device)
+    self.stride, self.slot, self.thin = (
+      wp.zeros(nworld, dtype=int, device=device) for _ in range(3)
+    )
+    self.width = max(flow.start.shape[1], flow.solved.shape[2])
+
+  def arrays(self) -> list[wp.array]:
+    """Everything that keeping a state changes."""
+    return [self.start, self.solved, self.stride, self.slot, self.thin]
+
+  @property
+  def count(self) -> int:
+    """Number of slots."""
+    return self.start.shape[0]
+
+  def begin(self) -> None:
+    """Keeps the first state of a call."""
+    self.stride.fill_(1)
+    self.thin.zero_()
+    self.slot.zero_()
+    self._keep()
+
+  def follow(self, pace) -> None:
+    """Keeps the states after the last attempts, where it is time to."""
+    wp.launch(
+      _plan,
+      dim=self.stride.shape,
+      inputs=[self.count, pace.accepts, pace.accepted, pace.left],
+      outputs=[self.stride, self.slot, self.thin],
+    )
+    self._keep()
+
+  def align(self, accepted: wp.array) -> None:
+    """Gives all worlds one stride, and half of the slots back if that is more than one step.
+
+    Worlds with fewer steps than others have their last kept state in the slots beyond.
+
+    Args:
+      accepted: number of steps of every world, shape [nworld].
+    """
+    nstep, common = int(accepted.numpy().max()), int(self.stride.numpy().max())
+    while common > 1 and math.ceil(nstep / common) > max(self.count // 2, 1):
+      common *= 2
+    wp.launch(
+      _align,
+      dim=(self.start.shape[1], self.width),
+      inputs=[accepted, common, self.stride],
+      outputs=[self.start, self.solved],
+    )
+    self.stride.fill_(common)
+
+  def store(self, slot: int) -> None:
+    """Keeps the present state of every world."""
+    self.slot.fill_(slot)
+    self.thin.zero_()
+    self._keep()
+
+  def load(self, slot: int) -> None:
+    """Moves every world to a kept state."""
+    flow, m = self.flow, self.flow.model
+    wp.launch(
+      _load,
+      dim=(self.start.shape[1], self.width),
+      inputs=[m.nq, m.nv, slot, self.start, self.solved],
+      outputs=[flow.start, flow.rate, flow.solved],
+    )
+
+  def _keep(self) -> None:
+    flow = self.flow
+    wp.launch(
+      _keep,
+      dim=(self.start.shape[1], self.width),
+      inputs=[flow.start, flow.solved, self.slot, self.thin],
+      outputs=[self.start, self.solved],
+    )

@@ -1,0 +1,267 @@
+"""Methods with steps of their own: orders, accuracy against converged references, independence.
+
+The references are integrated in float64 with accelerations of C MuJoCo (tests/integrators/
+reference.py); the engine's accelerations of these models are good to about 1e-6.
+"""
+
+import copy
+import dataclasses
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+import mjgrad
+import mjgrad.torch as mgt
+from mjgrad._src.integrators import tableau
+from mjgrad._src.linearize import step_gradient
+from tests import models
+from tests.integrators.reference import integrate
+from tests.terms import harness
+
+PAIRS = {
+  "Tsit5": tableau.TSIT5,
+  "Dopri5": tableau.DOPRI5,
+  "Bosh3": tableau.BOSH3,
+  "Heun": tableau.HEUN,
+}
+METHODS = {**PAIRS, "RK4": tableau.RK4, "Euler": tableau.EULER}
+RTOL = 5e-5
+TOP = """
+  <mujoco><option timestep="0.64"/><worldbody><body>
+    <joint type="ball"/>
+    <inertial pos="0 0 0.3" mass="1" diaginertia="0.02 0.03 0.05"/>
+  </body></worldbody></mujoco>"""
+TOP_START = dict(qpos=[0.9, 0.2, 0.1, 0.3], qvel=[2.0, -1.0, 4.0])
+
+
+def order_conditions(a, b):
+  """What the conditions of orders one to five leave (Hairer, Norsett and Wanner, table II.2.2)."""
+  c = a.sum(axis=1)
+  return {
+    1: [b.sum() - 1],
+    2: [b @ c - 1 / 2],
+    3: [b @ c**2 - 1 / 3, b @ a @ c - 1 / 6],
+    4: [b @ c**3 - 1 / 4, b * c @ a @ c - 1 / 8, b @ a @ c**2 - 1 / 12, b @ a @ a @ c - 1 / 24],
+    5: [
+      b @ c**4 - 1 / 5,
+      b * c**2 @ a @ c - 1 / 10,
+      b @ (a @ c) ** 2 - 1 / 20,
+      b * c @ a @ c**2 - 1 / 15,
+      b @ a @ c**3 - 1 / 20,
+      b * c @ a @ a @ c - 1 / 30,
+      b @ a @ (c * (a @ c)) - 1 / 40,
+      b @ a @ a @ c**2 - 1 / 60,
+      b @ a @ a @ a @ c - 1 / 120,
+    ],
+  }
+
+
+def satisfied(a, b):
+  """The order whose conditions hold."""
+  orders = [n for n, rest in order_conditions(a, b).items() if np.abs(rest).max() > 1e-13]
+  return min(orders, default=6) - 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_order_conditions(name):
+  """Of the result, and one order less of what the error estimate compares it with."""
+  method = METHODS[name]
+  weights = method.weights()
+  assert satisfied(weights[:-1], weights[-1]) == method.order
+  if method.error:
+    square = np.hstack([weights, np.zeros((method.nstage + 1, 1))])
+    other = square[-1] - np.array(method.error)
+    assert satisfied(square, other) == method.order - 1
+
+
+def fixed_steps(name, h, **settings):
+  """The method with steps of size h."""
+  method = getattr(mjgrad, name)
+  if name in PAIRS:
+    return method(rtol=1e6, atol=1e6, max_step=h, **settings)
+  return method(step=h, **settings)
+
+
+def single(sim, start):
+  """A float64 state of one world."""
+  state = mgt.initial_state(sim).map(torch.Tensor.double)
+  given = {name: torch.tensor([value], dtype=torch.float64) for name, value in start.items()}
+  return dataclasses.replace(state, **given)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_order_of_convergence(name):
+  """Of a heavy top and of the gradient of where it ends."""
+  mjm = models.variant(TOP)
+  order = METHODS[name].order
+  steps = 0.64 / np.array([4, 8, 16] if order > 2 else [64, 128, 256])
+  adj = torch.tensor([[1.0, -2.0, 0.5]])
+  results = []
+  for h in (*steps, 0.64 / 100):
+    method = fixed_steps(name, h) if h in steps else mjgrad.RK4(step=h)
+    sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=method)
+    state = single(sim, TOP_START)
+    state.qvel.requires_grad_()
+    after = mgt.step(sim, state)
+    gradient = torch.autograd.grad((adj * after.qvel).sum(), state.qvel)[0]
+    results.append([after.qpos.detach().numpy()[0], gradient.numpy()[0]])
+    assert len(sim.stats.step_size) == round(0.64 / h)
+  qpos = integrate(mjm, **TOP_START, duration=0.64)[0]
+  np.testing.assert_allclose(results[-1][0], qpos, atol=1e-6)
+  for i, exact in enumerate((qpos, results[-1][1])):
+    errors = np.array([np.linalg.norm(result[i] - exact) for result in results[:-1]])
+    rates = np.log2(errors[:-1] / errors[1:])
+    assert order - 0.6 < rates[-1] < order + 0.9, (rates, errors)
+
+
+DRIVEN = """
+  <body pos="0 0 1">
+    <joint name="a" axis="0 1 0" damping="0.1"/>
+    <inertial pos="0.1 0 -0.3" mass="1" diaginertia="0.02 0.03 0.05"/>
+    <body pos="0 0.1 -0.5">
+      <joint name="b" type="ball" damping="0.05" stiffness="2"/>
+      <inertial pos="0.05 0 -0.3" mass="0.5" diaginertia="0.01 0.02 0.02"/>
+    </body>
+  </body>"""
+ACTUATORS = """
+  <general joint="a" gainprm="2" dyntype="integrator" actlimited="false"/>
+  <general joint="a" gainprm="3" dyntype="filterexact" dynprm="0.05"/>
+  <muscle joint="a" lengthrange="-1 1" force="4"/>
+  <general joint="b" gear="0.3 0.5 -0.2" gainprm="2" dyntype="filter" dynprm="0.1"/>
+  <motor joint="b" gear="1 0.2 0.1"/>"""
+
+
+@pytest.fixture(scope="module")
+def driven():
+  """A model with all activation dynamics, its simulator and three states."""
+  mjm = models.variant(
+    f"""<mujoco><option timestep="0.05"><flag contact="disable"/></option>
+    <worldbody>{DRIVEN}<body pos="2 0 0"><freejoint/>
+      <inertial pos="0.1 0.1 0" mass="1" diaginertia="0.02 0.03 0.05"/></body></worldbody>
+    <actuator>{ACTUATORS}</actuator></mujoco>"""
+  )
+  points = harness.random_points(mjm, 3, seed=4, position=0.3, velocity=3.0)
+  rng = np.random.default_rng(5)
+  points = [
+    harness.with_inputs(
+      p, act=rng.uniform(0.2, 0.8, mjm.na), ctrl=rng.uniform(0.1, 0.9, mjm.nu)
+    ).float32()
+    for p in points
+  ]
+  sim = mjgrad.Simulator(mjm, 3, "cpu", integrator=mjgrad.Tsit5(rtol=1e-8, atol=1e-8))
+  return mjm, sim, points
+
+
+def difference(function, eps):
+  return (function(eps) - function(-eps)) / (2 * eps)
+
+
+def reference_gradient(mjm, point, duration, adj, params):
+  """Float64 differences of converged trajectories in every input and parameter of a world."""
+  start = {name: getattr(point, name).copy() for name in ("qpos", "qvel", "act", "ctrl")}
+
+  def value(mjm=mjm, **changed):
+    given = {**start, **changed}
+    qpos, qvel, act, _ = integrate(mjm, **given, duration=duration, tol=1e-12)
+    tangent = np.zeros(mjm.nv)
+    mujoco.mj_differentiatePos(mjm, tangent, 1.0, end, qpos)
+    return np.concatenate([tangent, qvel, act]) @ adj
+
+  end = integrate(mjm, **start, duration=duration, tol=1e-12)[0]
+
+  def moved(eps, i):
+    qpos, unit = start["qpos"].copy(), np.zeros(mjm.nv)
+    unit[i] = 1.0
+    mujoco.mj_integratePos(mjm, qpos, unit, eps)
+    return value(qpos=qpos)
+
+  def shifted(eps, name, i):
+    array = start[name].copy()
+    array[i] += eps
+    return value(**{name: array})
+
+  def scaled(eps, name, i):
+    other = copy.deepcopy(mjm)
+    owner, field = (other.opt, name[4:]) if name.startswith("opt.") else (other, name)
+    array = np.atleast_1d(np.array(getattr(owner, field), dtype=float))
+    array.flat[i] += eps
+    setattr(owner, field, array if np.ndim(getattr(owner, field)) else float(array[0]))
+    if name == "opt.timestep":
+      return value_over(other, duration / mjm.opt.timestep * other.opt.timestep)
+    return value(mjm=other)
+
+  def value_over(other, length):
+    qpos, qvel, act, _ = integrate(other, **start, duration=length, tol=1e-12)
+    tangent = np.zeros(mjm.nv)
+    mujoco.mj_differentiatePos(mjm, tangent, 1.0, end, qpos)
+    return np.concatenate([tangent, qvel, act]) @ adj
+
+  truth = {"qpos_tangent": [difference(lambda e, i=i: moved(e, i), 1e-5) for i in range(mjm.nv)]}
+  for name in ("qvel", "act", "ctrl"):
+    n = range(start[name].size)
+    truth[name] = [difference(lambda e, i=i, m=name: shifted(e, m, i), 1e-5) for i in n]
+  for name, entries in params.items():
+    truth[name] = [difference(lambda e, i=i, m=name: scaled(e, m, i), 1e-5) for i in entries]
+  return {name: np.array(entries) for name, entries in truth.items()}
+
+
+PARAMS = {"body_mass": (1, 2, 3), "dof_damping": (0, 2), "actuator_dynprm": (10, 20, 21, 30)}
+PARAMS |= {"actuator_gainprm": (0, 10), "opt.timestep": (0,), "opt.gravity": (0, 2)}
+
+
+def cotangents(mjm, points, seed=0):
+  """Random cotangents of the tangent (qpos, qvel, act), shape [nworld, 2 nv + na]."""
+  rng = np.random.default_rng(seed)
+  return rng.normal(size=(len(points), 2 * mjm.nv + mjm.na))
+
+
+def ambient(mjm, qpos, adj_tangent):
+  """Tangent cotangents as ambient ones: those of mj_differentiatePos at zero."""
+  adj = np.zeros(mjm.nq)
+  for i in range(mjm.nq):
+
+    def displaced(eps, i=i):
+      moved, tangent = qpos.copy(), np.zeros(mjm.nv)
+      moved[i] += eps
+      mujoco.mj_normalizeQuat(mjm, moved)
+      mujoco.mj_differentiatePos(mjm, tangent, 1.0, qpos, moved)
+      return tangent
+
+    adj[i] = difference(displaced, 1e-6) @ adj_tangent
+  return adj
+
+
+def gradients(mjm, sim, points, adj, nstep, **options):
+  """The engine's gradients, with ambient cotangents at the ends of converged trajectories."""
+  given = harness.inputs(points)
+  ends = [
+    integrate(mjm, p.qpos, p.qvel, nstep * mjm.opt.timestep, act=p.act, ctrl=p.ctrl, tol=1e-9)[0]
+    for p in points
+  ]
+  nv = mjm.nv
+  rows = zip(ends, adj, strict=True)
+  return step_gradient(
+    sim,
+    **given,
+    adj_qpos=np.stack([ambient(mjm, qpos, row[:nv]) for qpos, row in rows]),
+    adj_qvel=adj[:, nv : 2 * nv],
+    adj_act=adj[:, 2 * nv :],
+    nstep=nstep,
+    **options,
+  )
+
+
+def test_gradients_of_every_input(driven):
+  """Against differences of converged trajectories."""
+  mjm, sim, points = driven
+  adj = cotangents(mjm, points)
+  found = gradients(mjm, sim, points, adj, 2, wrt_params=tuple(PARAMS))
+  for world, point in list(enumerate(points))[:1]:
+    truth = reference_gradient(mjm, point, 0.1, adj[world], PARAMS)
+    for name, exact in truth.items():
+      value = found.grad[name][world].reshape(-1)[list(PARAMS.get(name, range(exact.size)))]
+      assert np.linalg.norm(exact) > 1e-3, name
+      error = np.linalg.norm(value - exact) / np.linalg.norm(exact)
+      assert error < RTOL, (name, world, error, value, exact)
