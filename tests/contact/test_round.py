@@ -29,6 +29,7 @@ def _vjp(
   rot2: wp.array[wp.mat33],
   geom2: wp.array2d[wp.vec3],
   index: wp.array[int],
+  normal: wp.array[wp.vec3],
   # Adjoint in:
   adj_dist_in: wp.array[float],
   adj_point_in: wp.array[wp.vec3],
@@ -48,6 +49,7 @@ def _vjp(
     rot2[i],
     geom2[i, 2],
     index[i],
+    normal[i],
     adj_dist_in[i],
     adj_point_in[i],
     adj_frame_in[i],
@@ -73,10 +75,11 @@ def frame_of(normal):
   return np.stack([normal, tangent, np.cross(normal, tangent)])
 
 
-def between_points(p1, r1, p2, r2):
-  """Contact of two spheres."""
-  normal = (p2 - p1) / np.linalg.norm(p2 - p1)
-  dist = np.linalg.norm(p2 - p1) - r1 - r2
+def between_points(p1, r1, p2, r2, normal):
+  """Contact of two spheres, with a held normal or that of their centres."""
+  if normal is None:
+    normal = (p2 - p1) / np.linalg.norm(p2 - p1)
+  dist = normal @ (p2 - p1) - r1 - r2
   return dist, p1 + normal * (r1 + 0.5 * dist), frame_of(normal)
 
 
@@ -98,7 +101,7 @@ def segment_parameters(p1, d1, h1, p2, d2, h2):
   return min(candidates, key=lambda st: np.linalg.norm(p1 + st[0] * d1 - p2 - st[1] * d2))
 
 
-def contact(pair, geom1, geom2, index):
+def contact(pair, geom1, geom2, index, normal=None):
   """(dist, point, frame) of a pair; a geom is (centre, axis, size)."""
   (p1, a1, s1), (p2, a2, s2) = geom1, geom2
   a1, a2 = a1 / np.linalg.norm(a1), a2 / np.linalg.norm(a2)
@@ -119,7 +122,7 @@ def contact(pair, geom1, geom2, index):
   elif pair == ("capsule", "capsule"):
     s, t = segment_parameters(p1, a1, s1[1], p2, a2, s2[1])
     p1, p2 = p1 + s * a1, p2 + t * a2
-  return between_points(p1, s1[0], p2, s2[0])
+  return between_points(p1, s1[0], p2, s2[0], normal)
 
 
 def random_geoms(pair, rng):
@@ -139,16 +142,28 @@ def random_geoms(pair, rng):
 PAIRS = ("plane-sphere", "plane-capsule", "sphere-sphere", "sphere-capsule", "capsule-capsule")
 
 
-@pytest.fixture(scope="module", params=PAIRS)
-def case(request):
-  """Engine's and true cotangents of a pair: forces, torques, sizes."""
-  pair = tuple(request.param.split("-"))
-  rng = np.random.default_rng(1)
-  geoms = np.stack([random_geoms(pair, rng) for _ in range(COUNT)])
-  index = rng.integers(0, 2, size=COUNT) if pair == ("plane", "capsule") else np.zeros(COUNT, int)
-  adj_dist = rng.normal(size=COUNT).astype(np.float32)
-  adj_point = rng.normal(size=(COUNT, 3)).astype(np.float32)
-  adj_frame = rng.normal(size=(COUNT, 3, 3)).astype(np.float32)
+def gradients(pair, geoms, index, rng, held=None):
+  """Engine's and true cotangents of random contacts: forces, torques, sizes.
+
+  Args:
+    pair: types of the geoms.
+    geoms: shape [n, 2, 3, 3].
+    index: slots of the contacts, shape [n].
+    rng: of the cotangents of distance, point and frame.
+    held: normals that are held fixed, shape [n, 3]; None for those of the geoms.
+  """
+  count = len(geoms)
+  adj_dist = rng.normal(size=count).astype(np.float32)
+  adj_point = rng.normal(size=(count, 3)).astype(np.float32)
+  adj_frame = rng.normal(size=(count, 3, 3)).astype(np.float32)
+  normals = [None] * count if held is None else held
+
+  def read(i, moved):
+    return contact(pair, moved[0], moved[1], index[i], normals[i])
+
+  def objective(i, moved):
+    dist, point, frame = read(i, moved)
+    return adj_dist[i] * dist + adj_point[i] @ point + np.sum(adj_frame[i] * frame)
 
   def vec3(x):
     return wp.array(np.ascontiguousarray(x, dtype=np.float32), dtype=wp.vec3, device="cpu")
@@ -157,10 +172,10 @@ def case(request):
     matrices = np.stack([rotation(axis) for axis in axes]).astype(np.float32)
     return wp.array(matrices, dtype=wp.mat33, device="cpu")
 
-  out = [wp.zeros((COUNT, 3), dtype=wp.vec3, device="cpu") for _ in range(2)]
+  out = [wp.zeros((count, 3), dtype=wp.vec3, device="cpu") for _ in range(2)]
   wp.launch(
     _vjp,
-    dim=COUNT,
+    dim=count,
     inputs=[
       TYPES[pair[0]],
       rotations(geoms[:, 0, 1]),
@@ -169,6 +184,7 @@ def case(request):
       rotations(geoms[:, 1, 1]),
       vec3(geoms[:, 1]),
       wp.array(index.astype(np.int32), dtype=int, device="cpu"),
+      vec3([read(i, geoms[i])[2][0] for i in range(count)]),
       wp.array(adj_dist, dtype=float, device="cpu"),
       vec3(adj_point),
       wp.array(adj_frame, dtype=wp.mat33, device="cpu"),
@@ -178,12 +194,8 @@ def case(request):
   )
   value = np.stack([o.numpy().astype(np.float64) for o in out], axis=1)
 
-  def objective(i, moved):
-    dist, point, frame = contact(pair, moved[0], moved[1], index[i])
-    return adj_dist[i] * dist + adj_point[i] @ point + np.sum(adj_frame[i] * frame)
-
   truth = np.zeros_like(value)
-  for i in range(COUNT):
+  for i in range(count):
     for entry in np.ndindex(2, 3, 3):
       moved = [geoms[i].copy(), geoms[i].copy()]
       moved[0][entry] += STEP
@@ -191,7 +203,17 @@ def case(request):
       truth[i][entry] = (objective(i, moved[0]) - objective(i, moved[1])) / (2 * STEP)
   # A turn w moves the axis by w x axis.
   truth[:, :, 1] = np.cross(geoms[:, :, 1], truth[:, :, 1])
-  return pair, geoms, value, truth
+  return value, truth
+
+
+@pytest.fixture(scope="module", params=PAIRS)
+def case(request):
+  """Engine's and true cotangents of a pair."""
+  pair = tuple(request.param.split("-"))
+  rng = np.random.default_rng(1)
+  geoms = np.stack([random_geoms(pair, rng) for _ in range(COUNT)])
+  index = rng.integers(0, 2, size=COUNT) if pair == ("plane", "capsule") else np.zeros(COUNT, int)
+  return pair, geoms, *gradients(pair, geoms, index, rng)
 
 
 def test_gradient(case):
@@ -226,3 +248,48 @@ def test_translation_leaves_everything_but_the_point(case):
   # The cotangents of a short distance are large and cancel here.
   size = np.abs(value[:, :, 0]).max(axis=(1, 2))[:, None]
   assert np.all(np.abs(value[:, :, 0].sum(axis=1) - adj_point) < RTOL * (1 + size))
+
+
+CURVED_PAIRS = [tuple(pair.split("-")) for pair in PAIRS if "plane" not in pair]
+
+
+def random_normals(rng):
+  normals = rng.normal(size=(COUNT, 3))
+  return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def float32(values):
+  return values.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("pair", CURVED_PAIRS, ids="-".join)
+def test_coinciding_axes(pair):
+  """Where the axes meet, the normal that the contact has is held fixed."""
+  rng = np.random.default_rng(2)
+  geoms = np.stack([random_geoms(pair, rng) for _ in range(COUNT)])
+  for first, second in geoms:
+    at1, at2 = (rng.uniform(-0.8, 0.8) * g[2, 1] * g[1] for g in (first, second))
+    second[0] = first[0] + at1 - at2
+  normals = float32(random_normals(rng))
+  value, truth = gradients(pair, float32(geoms), np.zeros(COUNT, int), rng, normals)
+  errors = np.linalg.norm((value - truth).reshape(COUNT, -1), axis=1)
+  errors /= np.linalg.norm(truth.reshape(COUNT, -1), axis=1)
+  assert np.median(errors) < RTOL and errors.max() < 100 * RTOL, errors
+  assert np.all(np.abs(value[:, :, 0]).max(axis=2) > 0)
+
+
+def test_capsules_that_meet_at_a_joint():
+  """Two ends at one point: a capsule that turns about it changes neither distance nor point."""
+  rng = np.random.default_rng(2)
+  pair = ("capsule", "capsule")
+  geoms = np.stack([random_geoms(pair, rng) for _ in range(COUNT)])
+  for first, second in geoms:
+    if first[1] @ second[1] < 0:
+      second[1] *= -1
+    second[0] = first[0] + first[2, 1] * first[1] + second[2, 1] * second[1]
+  geoms = float32(geoms)
+  value, _ = gradients(pair, geoms, np.zeros(COUNT, int), rng, float32(random_normals(rng)))
+  for k, sign in ((0, -1), (1, 1)):
+    arm = sign * geoms[:, k, 2, 1, None] * geoms[:, k, 1]
+    torque = value[:, k, 1] + np.cross(arm, value[:, k, 0])
+    assert np.abs(torque).max() < 10 * RTOL

@@ -53,9 +53,9 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   """Reads the branch of the evaluation whose results `mjd` holds.
 
   Distances are relative: of a force zone to |J| |a| + |aref| of the row, of a limit to one radian
-  or metre, of a contact to one metre, of a clamp to the width of its range, and of two centres to
-  their radii: where they coincide the normal has no direction. The model must use the dense
-  Jacobian.
+  or metre, of a contact to one metre, of a clamp to the width of its range, and of the nearest
+  points of the axes of two round geoms to the sizes of these and their distance from the origin:
+  where they coincide the normal has no direction. The model must use the dense Jacobian.
   """
   nearest = Nearest()
   zones = _row_zones(mjm, mjd, nearest)
@@ -132,9 +132,9 @@ def _existence(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> Non
     nearest.see(gap, f"existence of contact {i}")
     geoms = contact.geom[i]
     if np.all(np.isin(mjm.geom_type[geoms], _ROUND)):
-      reach = mjm.geom_size[geoms, 0].sum()
-      overlap = (reach + contact.dist[i]) / reach
-      nearest.see(overlap, f"normal of contact {i}, whose centres coincide")
+      apart = mjm.geom_size[geoms, 0].sum() + contact.dist[i]
+      scale = mjm.geom_rbound[geoms].sum() + np.linalg.norm(contact.pos[i])
+      nearest.see(apart / scale, f"normal of contact {i}, whose centres coincide")
   if mjm.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
     return
   for j in np.flatnonzero(mjm.jnt_limited):

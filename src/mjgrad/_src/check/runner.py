@@ -1,6 +1,6 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -43,6 +43,7 @@ def run_check(
   device=None,
   states: Sequence[CheckState] | None = None,
   entries: int | None = None,
+  make_oracle: Callable[..., Oracle] = Oracle,
 ) -> CheckResult:
   """Checks every gradient channel of a model against float64 C MuJoCo.
 
@@ -55,12 +56,13 @@ def run_check(
     device: where the engine runs; None as in `Simulator`.
     states: use these states instead of sampled ones.
     entries: how many entries of every channel to compare, see `_choose`; None compares all.
+    make_oracle: an `Oracle` whose C MuJoCo collides as the engine does where C MuJoCo does not.
 
   Raises:
     UnsupportedFeature: the model uses something without a gradient.
     InvalidInput: a parameter name or number of states makes no sense.
   """
-  oracle = Oracle(mjm)
+  oracle = make_oracle(mjm)
   params = differentiable(mjm) if params is None else params
   channels = [
     name for name in (*STATE_CHANNELS, *params) if np.prod(oracle.channel_shape(name), dtype=int)
@@ -76,7 +78,8 @@ def run_check(
     forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     for s, here in enumerate(local)
   ]
-  reframed = _reframe(mjm, states, channels, local, steps, errors, chosen)
+  framed = make_oracle(mjm, engine_frames=True)
+  reframed = _reframe(mjm, framed, states, channels, local, steps, errors, chosen)
   left_out = [s for s, error in enumerate(errors) if not error <= 1.0 and s not in reframed]
   return CheckResult(
     model=model_name(mjm),
@@ -128,6 +131,7 @@ def _choose(
 
 def _reframe(
   mjm: mujoco.MjModel,
+  oracle: Oracle,
   states: Sequence[CheckState],
   channels: Sequence[str],
   local: list[Linearisation],
@@ -141,7 +145,6 @@ def _reframe(
   may be among them although its forward error is below 1: a small difference of two accelerations
   may come with a large one of their derivatives, and a plane that tilts takes other tangents.
   """
-  oracle = Oracle(mjm, engine_frames=True)
   tilting = not TILTS.isdisjoint(channels)
   out = []
   for s, here in enumerate(local):

@@ -66,6 +66,7 @@ def contact_geometry_vjp(
   rot2: wp.mat33,
   size2: wp.vec3,
   index: int,
+  normal: wp.vec3,
   adj_dist: float,
   adj_point: wp.vec3,
   adj_frame: wp.mat33,
@@ -82,6 +83,7 @@ def contact_geometry_vjp(
     rot2: its rotation.
     size2: its size [m].
     index: slot of the contact among those of the pair.
+    normal: of the contact.
     adj_dist: cotangent of the distance.
     adj_point: cotangent of the point.
     adj_frame: cotangent of the frame.
@@ -111,26 +113,26 @@ def contact_geometry_vjp(
     geom2.torque = wp.cross(axis2, adj_axis2)
     geom2.size = adj_size2
   elif type1 == SPHERE and type2 == SPHERE:
-    adj_pos1, adj_size1, adj_pos2, adj_size2, _d, _p, _f = wp.grad(sphere_sphere_objective)(
-      pos1, size1, pos2, size2, adj_dist, adj_point, adj_frame
+    adj_pos1, adj_size1, adj_pos2, adj_size2, _n, _d, _p, _f = wp.grad(sphere_sphere_objective)(
+      pos1, size1, pos2, size2, normal, adj_dist, adj_point, adj_frame
     )
     geom1.force = adj_pos1
     geom1.size = adj_size1
     geom2.force = adj_pos2
     geom2.size = adj_size2
   elif type1 == SPHERE and type2 == CAPSULE:
-    adj_pos1, adj_size1, adj_pos2, adj_axis2, adj_size2, _d, _p, _f = wp.grad(
+    adj_pos1, adj_size1, adj_pos2, adj_axis2, adj_size2, _n, _d, _p, _f = wp.grad(
       sphere_capsule_objective
-    )(pos1, size1, pos2, axis2, size2, adj_dist, adj_point, adj_frame)
+    )(pos1, size1, pos2, axis2, size2, normal, adj_dist, adj_point, adj_frame)
     geom1.force = adj_pos1
     geom1.size = adj_size1
     geom2.force = adj_pos2
     geom2.torque = wp.cross(axis2, adj_axis2)
     geom2.size = adj_size2
   elif type1 == CAPSULE and type2 == CAPSULE:
-    adj_pos1, adj_axis1, adj_size1, adj_pos2, adj_axis2, adj_size2, _i, _d, _p, _f = wp.grad(
+    adj_pos1, adj_axis1, adj_size1, adj_pos2, adj_axis2, adj_size2, _i, _n, _d, _p, _f = wp.grad(
       capsule_capsule_objective
-    )(pos1, axis1, size1, pos2, axis2, size2, index, adj_dist, adj_point, adj_frame)
+    )(pos1, axis1, size1, pos2, axis2, size2, index, normal, adj_dist, adj_point, adj_frame)
     geom1.force = adj_pos1
     geom1.torque = wp.cross(axis1, adj_axis1)
     geom1.size = adj_size1

@@ -12,7 +12,7 @@ and with an edge, v being on the edge, and a face with the outward normal m,
     r = m . (v - x_m),     point = v - r m / 2,     n = m if the face is of geom 1, else -m
 
 A corner v is a vertex, or where a line e of body A meets a plane s of body B. With u the velocity
-of the material of a body at v (for the side of a cylinder or capsule, of its surface there),
+of the material of a body at v,
 
     dv = u_A + e s . (u_B - u_A) / (s . e)
 
@@ -24,7 +24,8 @@ of the material of a body at v (for the side of a cylinder or capsule, of its su
 | end of an edge | | |
 | edge over the border of a face | the edge | the border's, normal to the face |
 
-Held fixed: which corner it is, told apart by what v lies on most closely.
+Held fixed: which corner it is, told apart by what v lies on most closely. Lines on the side of a
+capsule or cylinder: contact/round_edge.py.
 
 Source: docs/contacts.md; mujoco_warp's `multicontact` has the same geometry.
 """
@@ -148,7 +149,7 @@ def border_near(
 
 
 @wp.func
-def _corner_motion(u_line: wp.vec3, u_plane: wp.vec3, line: wp.vec3, plane: wp.vec3) -> wp.vec3:
+def corner_motion(u_line: wp.vec3, u_plane: wp.vec3, line: wp.vec3, plane: wp.vec3) -> wp.vec3:
   out = u_line
   if wp.dot(line, line) > 0.0:
     out = u_line + line * (wp.dot(plane, u_plane - u_line) / wp.dot(plane, line))
@@ -172,9 +173,9 @@ def faces_objective(
   adj_normal: wp.vec3,
 ) -> wp.float32:
   """A corner of two faces; the line is of body 1 if `first`. Linear in the velocities."""
-  dv = _corner_motion(u2, u1, line, plane)
+  dv = corner_motion(u2, u1, line, plane)
   if first:
-    dv = _corner_motion(u1, u2, line, plane)
+    dv = corner_motion(u1, u2, line, plane)
   cosine = wp.dot(n1, n2)
   a = -r / cosine
   dn1 = wp.cross(o1, n1)
@@ -188,12 +189,10 @@ def faces_objective(
 @wp.func
 def edge_objective(
   u_edge: wp.vec3,
-  o_edge: wp.vec3,
   u_face: wp.vec3,
   o_face: wp.vec3,
   r: float,
   m: wp.vec3,
-  radius: wp.mat33,
   line: wp.vec3,
   plane: wp.vec3,
   adj_dist: float,
@@ -202,8 +201,7 @@ def edge_objective(
 ) -> wp.float32:
   """A corner of an edge and a face with normal m. Linear in the velocities."""
   dm = wp.cross(o_face, m)
-  surface = u_edge - radius @ (dm - wp.cross(o_edge, m))
-  dv = _corner_motion(surface, u_face, line, plane)
+  dv = corner_motion(u_edge, u_face, line, plane)
   dr = wp.dot(m, dv - u_face)
   point = dv - 0.5 * (dr * m + r * dm)
   return adj_dist * dr + wp.dot(adj_point, point) + wp.dot(adj_m, dm)

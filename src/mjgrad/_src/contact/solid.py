@@ -12,6 +12,8 @@ from mjgrad._src.contact.manifold import edge_objective
 from mjgrad._src.contact.manifold import faces_objective
 from mjgrad._src.contact.manifold import facing
 from mjgrad._src.contact.plane_cylinder import plane_cylinder_objective
+from mjgrad._src.contact.round_edge import is_on_side
+from mjgrad._src.contact.round_edge import round_edge_vjp
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import CAPSULE
 from mjgrad._src.contact.surface import CYLINDER
@@ -23,7 +25,6 @@ from mjgrad._src.contact.surface import PLANE
 from mjgrad._src.contact.surface import SPHERE
 from mjgrad._src.contact.surface import TILT
 from mjgrad._src.contact.surface import Meshes
-from mjgrad._src.contact.surface import Surface
 from mjgrad._src.contact.surface import scaled
 from mjgrad._src.contact.surface import surface_at
 from mjgrad._src.contact.surface import witness_slack
@@ -73,24 +74,6 @@ def is_round_or_plane(type1: int, type2: int) -> bool:
   flat1 = type1 == CAPSULE or type1 == CYLINDER or type1 == BOX or type1 == MESH
   flat2 = type2 == CAPSULE or type2 == CYLINDER or type2 == BOX or type2 == MESH
   return not (flat1 and flat2)
-
-
-@wp.func
-def _edge_vjp(
-  dist: float,
-  m: wp.vec3,
-  edge: Surface,
-  side: wp.vec3,
-  adj_dist: float,
-  adj_point: wp.vec3,
-  adj_m: wp.vec3,
-):
-  """Cotangents of the velocities of the edge's body and of the face's body."""
-  zero = wp.vec3()
-  adj_u1, adj_o1, adj_u2, adj_o2, _r, _m, _c, _l, _p, _d, _q, _n = wp.grad(edge_objective)(
-    zero, zero, zero, zero, dist, m, edge.radius, edge.line, side, adj_dist, adj_point, adj_m
-  )
-  return adj_u1, adj_o1, adj_u2, adj_o2
 
 
 @wp.func
@@ -169,6 +152,51 @@ def solid_geometry_vjp(
   onto1 = face1.id >= 0 and wp.dot(n1, n) > ALIGNED
   onto2 = face2.id >= 0 and wp.dot(n2, n) < -ALIGNED
 
+  m1 = wp.transpose(rot1) @ n
+  m2 = wp.transpose(rot2) @ n
+  if onto2 and is_on_side(type1, size1, local1, m1, slack1):
+    geom1, geom2 = round_edge_vjp(
+      type1,
+      pos1,
+      rot1,
+      size1,
+      type2,
+      pos2,
+      rot2,
+      size2,
+      meshes,
+      meshid2,
+      face2,
+      slack1,
+      dist,
+      point,
+      adj_dist,
+      adj_point,
+      -adj_normal,
+    )
+    return geom1, geom2
+  if onto1 and is_on_side(type2, size2, local2, m2, slack2):
+    geom2, geom1 = round_edge_vjp(
+      type2,
+      pos2,
+      rot2,
+      size2,
+      type1,
+      pos1,
+      rot1,
+      size1,
+      meshes,
+      meshid1,
+      face1,
+      slack2,
+      dist,
+      point,
+      adj_dist,
+      adj_point,
+      adj_normal,
+    )
+    return geom1, geom2
+
   tilt1 = wp.where(onto2, FLAT_TILT, TILT)
   tilt2 = wp.where(onto1, FLAT_TILT, TILT)
   surface1 = surface_at(type1, rot1, size1, meshes, meshid1, local1, n, slack1, tilt1, type2)
@@ -177,6 +205,8 @@ def solid_geometry_vjp(
   zero = wp.vec3()
   arm1 = point - 0.5 * dist * n - pos1
   arm2 = point + 0.5 * dist * n - pos2
+  adj_o1 = zero
+  adj_o2 = zero
   size_map1 = surface1.size
   size_map2 = surface2.size
   if onto2 and face1.id >= 0 and wp.dot(n1, n2) < -FACING:
@@ -219,8 +249,8 @@ def solid_geometry_vjp(
     foot = point - 0.5 * dist * n2
     local2 = wp.transpose(rot2) @ (foot - pos2)
     border2 = border_near(type2, rot2, size2, meshes, meshid2, face2, local2)
-    adj_u1, adj_o1, adj_u2, adj_o2 = _edge_vjp(
-      dist, n2, surface1, border2.side, adj_dist, adj_point, -adj_normal
+    adj_u1, adj_u2, adj_o2, _r, _m, _l, _p, _d, _q, _n = wp.grad(edge_objective)(
+      zero, zero, zero, dist, n2, surface1.line, border2.side, adj_dist, adj_point, -adj_normal
     )
     arm1 = point + 0.5 * dist * n2 - pos1
     arm2 = point + 0.5 * dist * n2 - pos2
@@ -229,8 +259,8 @@ def solid_geometry_vjp(
     foot = point - 0.5 * dist * n1
     local1 = wp.transpose(rot1) @ (foot - pos1)
     border1 = border_near(type1, rot1, size1, meshes, meshid1, face1, local1)
-    adj_u2, adj_o2, adj_u1, adj_o1 = _edge_vjp(
-      dist, n1, surface2, border1.side, adj_dist, adj_point, adj_normal
+    adj_u2, adj_u1, adj_o1, _r, _m, _l, _p, _d, _q, _n = wp.grad(edge_objective)(
+      zero, zero, zero, dist, n1, surface2.line, border1.side, adj_dist, adj_point, adj_normal
     )
     arm1 = point + 0.5 * dist * n1 - pos1
     arm2 = point + 0.5 * dist * n1 - pos2

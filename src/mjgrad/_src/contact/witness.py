@@ -48,7 +48,7 @@ def _on_line(n: wp.vec3, e: wp.vec3, bound: wp.vec3, stiffness: wp.mat33, load: 
 
 
 @wp.func
-def _normal_motion(
+def normal_motion(
   r: float,
   frame: wp.mat33,
   surface1: Surface,
@@ -112,7 +112,7 @@ def witness_objective(
   turn1 = wp.cross(o1, n)
   turn2 = wp.cross(o2, n)
   dr = wp.dot(n, apart)
-  dn = _normal_motion(r, frame, surface1, surface2, apart, turn1, turn2)
+  dn = normal_motion(r, frame, surface1, surface2, apart, turn1, turn2)
   x1 = u1 + surface1.radius @ (dn - turn1)
   x2 = u2 - surface2.radius @ (dn - turn2)
   separation = dr * n + r * dn

@@ -5,12 +5,10 @@ their own names; what is taken from its internals is listed first, all pure func
 """
 
 import mujoco_warp as mjw
-from mujoco_warp._src.collision_primitive_core import capsule_capsule as capsule_capsule
+from mujoco_warp._src.collision_primitive_core import _segment_weights
 from mujoco_warp._src.collision_primitive_core import plane_capsule as plane_capsule
 from mujoco_warp._src.collision_primitive_core import plane_ellipsoid as plane_ellipsoid
 from mujoco_warp._src.collision_primitive_core import plane_sphere as plane_sphere
-from mujoco_warp._src.collision_primitive_core import sphere_capsule as sphere_capsule
-from mujoco_warp._src.collision_primitive_core import sphere_sphere as sphere_sphere
 from mujoco_warp._src.derivative import _deriv_box_fluid
 from mujoco_warp._src.derivative import _geom_ellipsoid_fluid_B
 from mujoco_warp._src.history import _history_find_index
@@ -52,6 +50,7 @@ history_physical_index = _history_physical_index
 make_constraint = mjw.make_constraint
 make_data = mjw.make_data
 put_model = mjw.put_model
+segment_weights = _segment_weights
 transmission = mjw.transmission
 
 

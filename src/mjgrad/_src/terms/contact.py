@@ -325,6 +325,7 @@ def _contact_vjp(
     xmat2,
     geom_size[size_row, g2],
     contact_geomcollisionid_in[conid],
+    frame[0],
     adj.r,
     adj_point,
     adj_frame,

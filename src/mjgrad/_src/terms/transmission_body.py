@@ -145,6 +145,7 @@ def _body_vjp(
     geom_xmat_in[worldid, g2],
     geom_size[row, g2],
     contact_geomcollisionid_in[conid],
+    normal,
     0.0,
     adj_point,
     adj_frame,
