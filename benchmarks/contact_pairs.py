@@ -50,7 +50,7 @@ def measure(pair: str, states: int, seed: int) -> dict:
     states=pairs.touching_states(pairs.as_box_and_mesh(mjm) if boxes else mjm, states, seed),
     params=PARAMETERS,
     device="cpu",
-    make_oracle=pairs.BoxOracle if boxes else oracles.Oracle,
+    make_oracle=pairs.box_oracle if boxes else oracles.Oracle,
   )
   return summary(result)
 

@@ -103,7 +103,7 @@ def test_boxes(pose):
     states=states,
     params=("geom_size", "geom_friction"),
     device="cpu",
-    make_oracle=pairs.BoxOracle,
+    make_oracle=pairs.box_oracle,
   )
   in_manifolds(result, most=0.5)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mjgrad._src.check.states import CheckState
 from tests import oracles
+from tests.contact.boxes import BoxOracle
 
 GEOMS = {
   "plane": 'type="plane" size="1 1 1"',
@@ -29,8 +30,9 @@ def scene(
   cone: str = "elliptic",
   ccd_tolerance: float = 1e-6,
   ccd_iterations: int = 50,
+  scale: float = 1.0,
 ) -> mujoco.MjModel:
-  """A free geom, and another one that is free too, or a plane.
+  """A free geom, and another one that is free too, or a plane, all `scale` times as large.
 
   Contacts of curved geoms are as good as the tolerance of their detector; its default is 1e-6.
   """
@@ -38,7 +40,7 @@ def scene(
   lower = f'<geom {GEOMS["plane"]} condim="{condim}"/>'
   if first != "plane":
     lower = body.format(GEOMS[first], 1.3, 0.8, condim)
-  return mujoco.MjModel.from_xml_string(f"""
+  spec = mujoco.MjSpec.from_string(f"""
     <mujoco>
       <option timestep="0.004" cone="{cone}" ccd_tolerance="{ccd_tolerance}"
               ccd_iterations="{ccd_iterations}"/>
@@ -55,23 +57,11 @@ def scene(
         {body.format(GEOMS[second], 0.9, 0.6, condim)}
       </worldbody>
     </mujoco>""")
-
-
-class BoxOracle(oracles.Oracle):
-  """Two boxes as C MuJoCo collides a box and a mesh, which is how the engine collides two boxes.
-
-  C MuJoCo has another algorithm for two boxes. Size and orientation of the second, the mesh, are
-  those of its compiled mesh and not compared.
-  """
-
-  def __init__(self, mjm: mujoco.MjModel, **options):
-    super().__init__(as_box_and_mesh(mjm), **options)
-
-  def frozen(self, channel: str) -> np.ndarray:
-    found = super().frozen(channel)
-    if channel in ("geom_size", "geom_quat"):
-      found.reshape(self.channel_shape(channel))[1] = True
-    return found
+  for geom in spec.geoms:
+    geom.size *= scale
+  for mesh in spec.meshes:
+    mesh.scale *= scale
+  return spec.compile()
 
 
 def as_box_and_mesh(boxes: mujoco.MjModel) -> mujoco.MjModel:
@@ -80,6 +70,11 @@ def as_box_and_mesh(boxes: mujoco.MjModel) -> mujoco.MjModel:
   mjm.opt.cone = boxes.opt.cone
   mjm.geom_condim[:] = boxes.geom_condim
   return mjm
+
+
+def box_oracle(boxes: mujoco.MjModel, **options) -> BoxOracle:
+  """C MuJoCo on the scene of two boxes as the engine collides them."""
+  return BoxOracle(as_box_and_mesh(boxes), [1], **options)
 
 
 def collide(mjm: mujoco.MjModel, mjd: mujoco.MjData, qpos: np.ndarray) -> None:
@@ -96,9 +91,15 @@ def random_quat(rng: np.random.Generator) -> np.ndarray:
 
 
 def touching(
-  mjm: mujoco.MjModel, rng: np.random.Generator, depth: tuple[float, float] = (5e-4, 5e-3)
+  mjm: mujoco.MjModel,
+  rng: np.random.Generator,
+  depth: tuple[float, float] = (5e-4, 5e-3),
+  reach: float = 0.6,
 ) -> np.ndarray:
-  """A configuration with random orientations whose deepest contact is this deep [m]."""
+  """A configuration with random orientations whose deepest contact is this deep [m].
+
+  `reach` is a distance at which the geoms do not touch [m].
+  """
   mjd = mujoco.MjData(mjm)
   while True:
     direction = rng.normal(size=3)
@@ -109,7 +110,7 @@ def touching(
     else:
       qpos = np.concatenate([np.zeros(3), random_quat(rng), qpos])
     target = -rng.uniform(*depth)
-    low, high = 0.0, 0.6
+    low, high = 0.0, reach
     for _ in range(30):
       middle = 0.5 * (low + high)
       qpos[-7:-4] = middle * direction
