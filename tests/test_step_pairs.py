@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from mjgrad._src.check.states import CheckState
 from tests import oracles
 from tests.contact import pairs
 from tests.contact.test_solid import PAIRS
@@ -74,6 +75,31 @@ def test_face_on_face(pair):
   in_manifolds(
     oracles.run_check(mjm, states=states, params=("geom_size", "geom_friction"), device="cpu")
   )
+
+
+def test_face_around_the_deepest_point():
+  """MuJoCo takes one of the steep faces, although the normal of the flat one is nearer."""
+  mjm = pairs.scene("roof", "cuboid")
+  level = functools.partial(pairs.stacked, tilt=0.001)
+  states = pairs.touching_states(mjm, STATES, pose=level)
+  in_manifolds(oracles.run_check(mjm, states=states, params=("geom_friction",), device="cpu"))
+
+
+def test_vertex_on_a_face_next_to_another():
+  """Next to the border of two faces a quarter of a degree apart the normal says on which one."""
+  mjm = pairs.scene("roof", "mesh")
+  mjd, rng, states = mujoco.MjData(mjm), np.random.default_rng(0), []
+  for x in np.linspace(-0.08, -0.02, STATES):
+    qpos, y = mjm.qpos0.copy(), rng.choice([-2e-4, 2e-4])
+    qpos[10:] = pairs.random_quat(rng)
+    pairs.collide(mjm, mjd, qpos)
+    vertices = mjm.mesh_vert[slice(*mjm.mesh_vertadr[[0, 1]])]
+    vertices = mjd.geom_xpos[1] + vertices @ mjd.geom_xmat[1].reshape(3, 3).T
+    lowest = vertices[np.argmin(vertices[:, 2])]
+    qpos[7:10] += (x, y, 0.07 + 0.075 * x - 0.002 * abs(y) - 0.002) - lowest
+    point = oracles.point(mjm, qpos=qpos, qvel=0.5 * rng.normal(size=mjm.nv)).float32()
+    states.append(CheckState(point, "vertex", ("contact",), 1, 3))
+  in_manifolds(oracles.run_check(mjm, states=states, params=("geom_friction",), device="cpu"))
 
 
 def test_box_on_capsule():

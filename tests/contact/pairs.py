@@ -19,8 +19,10 @@ GEOMS = {
   "mesh": 'type="mesh" mesh="rock"',
   "frustum": 'type="mesh" mesh="frustum"',
   "cuboid": 'type="mesh" mesh="cuboid"',
+  "roof": 'type="mesh" mesh="roof"',
 }
-"""The cuboid is the box as a mesh."""
+"""The cuboid is the box as a mesh. Four faces of the roof, four degrees steep, meet at (0, 0); a
+fifth one, half a degree steep, begins at (0, 0.04)."""
 
 
 def scene(
@@ -51,6 +53,10 @@ def scene(
                                      -.07 -.06 .07  .08 -.06 .07  .06 .07 .07  -.06 .05 .07"/>
         <mesh name="cuboid" vertex="-.1 -.13 -.07  .1 -.13 -.07  .1 .13 -.07  -.1 .13 -.07
                                     -.1 -.13 .07  .1 -.13 .07  .1 .13 .07  -.1 .13 .07"/>
+        <mesh name="roof" vertex="-.1 -.13 -.07  .1 -.13 -.07  .1 .13 -.07  -.1 .13 -.07
+                                  -.1 -.13 .06224  .1 -.13 .06224  .1 .13 .06224  -.1 .13 .06224
+                                  -.1 0 .0625  .1 0 .0625  0 -.13 .06974  0 0 .07  0 .04 .06992
+                                  -.0072 .13 .0692  .0072 .13 .0692"/>
       </asset>
       <worldbody>
         {lower}

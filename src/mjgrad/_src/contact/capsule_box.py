@@ -259,8 +259,8 @@ def capsule_box_vjp(
   arm2 = point + 0.5 * dist * n - pos2
   local2 = wp.transpose(rot2) @ arm2
   slack2 = witness_slack(local2, pos2, 0.0)
-  surface1 = surface_at(SPHERE, rot1, size1, meshes, -1, zero, n, 0.0, TILT, BOX)
-  surface2 = surface_at(BOX, rot2, size2, meshes, -1, local2, -n, slack2, TILT, SPHERE)
+  surface1 = surface_at(SPHERE, rot1, size1, meshes, -1, zero, n, 0.0, TILT, BOX, False)
+  surface2 = surface_at(BOX, rot2, size2, meshes, -1, local2, -n, slack2, TILT, SPHERE, False)
   adj_u1, _o1, adj_u2, adj_o2, _r, _f2, _s1, _s2, _d, _p, _n = wp.grad(witness_objective)(
     zero, zero, zero, zero, dist, frame, surface1, surface2, adj_dist, adj_point, adj_normal
   )

@@ -104,6 +104,33 @@ def facing(geomtype: int, meshes: Meshes, meshid: int, m: wp.vec3) -> Face:
 
 
 @wp.func
+def facing_through(
+  geomtype: int, meshes: Meshes, meshid: int, m: wp.vec3, x: wp.vec3, slack: float
+) -> Face:
+  """As `facing`, among the faces within FACING of m in whose plane a point x lies.
+
+  MuJoCo chooses among the faces around the deepest point, so it need not be the next to m. Where x
+  lies on none of them within the slack, it is the nearest.
+  """
+  face = facing(geomtype, meshes, meshid, m)
+  if geomtype == MESH:
+    best = float(FAR)
+    vertadr = meshes.vertadr[meshid]
+    for k in range(meshes.polyadr[meshid], meshes.polyadr[meshid] + meshes.polynum[meshid]):
+      normal = meshes.polynormal[k]
+      corner = meshes.vert[vertadr + meshes.polyvert[meshes.polyvertadr[k]]]
+      cosine = wp.dot(normal, m)
+      apart = wp.abs(wp.dot(normal, x - corner))
+      if apart <= slack:
+        apart = -cosine
+      if cosine > FACING and apart < best:
+        best = apart
+        face.id = k
+        face.normal = normal
+  return face
+
+
+@wp.func
 def _see(border: Border, distance: float, side: wp.vec3) -> Border:
   out = border
   if distance < out.near:

@@ -11,6 +11,7 @@ from mjgrad._src.contact.manifold import border_near
 from mjgrad._src.contact.manifold import edge_objective
 from mjgrad._src.contact.manifold import faces_objective
 from mjgrad._src.contact.manifold import facing
+from mjgrad._src.contact.manifold import facing_through
 from mjgrad._src.contact.plane_cylinder import plane_cylinder_objective
 from mjgrad._src.contact.round_edge import is_on_side
 from mjgrad._src.contact.round_edge import round_edge_vjp
@@ -147,10 +148,12 @@ def solid_geometry_vjp(
   if manifolds and not is_round_or_plane(type1, type2):
     face1 = facing(type1, meshes, meshid1, wp.transpose(rot1) @ n)
     face2 = facing(type2, meshes, meshid2, -wp.transpose(rot2) @ n)
-  n1 = rot1 @ face1.normal
   n2 = rot2 @ face2.normal
-  onto1 = face1.id >= 0 and wp.dot(n1, n) > ALIGNED
   onto2 = face2.id >= 0 and wp.dot(n2, n) < -ALIGNED
+  if onto2:
+    face1 = facing_through(type1, meshes, meshid1, wp.transpose(rot1) @ n, local1, slack1)
+  n1 = rot1 @ face1.normal
+  onto1 = face1.id >= 0 and wp.dot(n1, n) > ALIGNED
 
   m1 = wp.transpose(rot1) @ n
   m2 = wp.transpose(rot2) @ n
@@ -199,8 +202,12 @@ def solid_geometry_vjp(
 
   tilt1 = wp.where(onto2, FLAT_TILT, TILT)
   tilt2 = wp.where(onto1, FLAT_TILT, TILT)
-  surface1 = surface_at(type1, rot1, size1, meshes, meshid1, local1, n, slack1, tilt1, type2)
-  surface2 = surface_at(type2, rot2, size2, meshes, meshid2, local2, -n, slack2, tilt2, type1)
+  surface1 = surface_at(
+    type1, rot1, size1, meshes, meshid1, local1, n, slack1, tilt1, type2, manifolds
+  )
+  surface2 = surface_at(
+    type2, rot2, size2, meshes, meshid2, local2, -n, slack2, tilt2, type1, manifolds
+  )
 
   zero = wp.vec3()
   arm1 = point - 0.5 * dist * n - pos1

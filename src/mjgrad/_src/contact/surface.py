@@ -18,8 +18,9 @@ it is infinite, m cannot turn against the body, and the point slides freely inst
 A box or a mesh touches a plane with a vertex. Otherwise, which feature a witness point is on
 follows from where it is: the faces of a box, polygons of a mesh or parts of a cylinder that it lies
 on within `slack`; and from the normal, against which a direction of sliding is not inclined by more
-than TILT. Against a geom that is round, a normal equal to that of a face decides for the face,
-however close to its border the point lies.
+than TILT. A normal equal to that of a face decides for the face, however close to its border the
+point lies: against a geom that is round, and where two parallel faces have a manifold, so that this
+geom alone is meant.
 
 Source: docs/contacts.md; Montana, "The kinematics of contact and grasp", IJRR 7(3), 1988.
 """
@@ -188,7 +189,7 @@ def _cylinder(
 
 @wp.func
 def _box(
-  size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, tilt: float, round_other: bool
+  size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, tilt: float, flat_decides: bool
 ) -> Surface:
   out = Surface()
   touched = int(0)
@@ -196,7 +197,7 @@ def _box(
   for k in range(3):
     near = wp.abs(x[k]) > size[k] - wp.min(slack, 0.5 * size[k]) or wp.abs(m[k]) > tilt
     across = wp.vec2(m[(k + 1) % 3], m[(k + 2) % 3])
-    flat = round_other and wp.length(across) < SAME_NORMAL
+    flat = flat_decides and wp.length(across) < SAME_NORMAL
     if flat:
       touched = -3
     if near or flat:
@@ -225,7 +226,7 @@ def _mesh_within(
   m: wp.vec3,
   slack: float,
   tilt: float,
-  round_other: bool,
+  flat_decides: bool,
 ):
   """The feature of the polygons within the slack, and whether the normal agrees with it."""
   out = Surface()
@@ -238,7 +239,7 @@ def _mesh_within(
     normal = meshes.polynormal[k]
     corner = meshes.vert[vertadr + meshes.polyvert[meshes.polyvertadr[k]]]
     if wp.abs(wp.dot(normal, x - corner)) <= slack:
-      if wp.length(wp.cross(normal, m)) < SAME_NORMAL and round_other:
+      if wp.length(wp.cross(normal, m)) < SAME_NORMAL and flat_decides:
         flat = True
       if rank == 0:
         first = normal
@@ -269,14 +270,14 @@ def _mesh(
   m: wp.vec3,
   slack: float,
   tilt: float,
-  round_other: bool,
+  flat_decides: bool,
 ) -> Surface:
-  out, agrees = _mesh_within(meshes, meshid, x, m, slack, tilt, round_other)
+  out, agrees = _mesh_within(meshes, meshid, x, m, slack, tilt, flat_decides)
   wider = slack
   for _ in range(WIDENINGS):
     if not agrees:
       wider *= 10.0
-      out, agrees = _mesh_within(meshes, meshid, x, m, wider, tilt, round_other)
+      out, agrees = _mesh_within(meshes, meshid, x, m, wider, tilt, flat_decides)
   return out
 
 
@@ -311,6 +312,7 @@ def surface_at(
   slack: float,
   tilt: float,
   other: int,
+  manifolds: bool,
 ) -> Surface:
   """The surface of a geom at a witness point.
 
@@ -325,9 +327,11 @@ def surface_at(
     slack: see `witness_slack` [m].
     tilt: sine of the inclination that a direction of sliding may have against the normal.
     other: type of the geom that it touches.
+    manifolds: two parallel faces are not among the pairs, see contact/manifold.py.
   """
   m = wp.transpose(rot) @ normal
   round_other = is_round(other)
+  flat_decides = round_other or manifolds
   out = Surface()
   if geomtype == PLANE:
     out.free = FACE
@@ -343,9 +347,9 @@ def surface_at(
   elif geomtype == BOX and other == PLANE:
     out.size = wp.diag(wp.vec3(wp.sign(local[0]), wp.sign(local[1]), wp.sign(local[2])))
   elif geomtype == BOX:
-    out = _box(size, local, m, slack, tilt, round_other)
+    out = _box(size, local, m, slack, tilt, flat_decides)
   elif geomtype == MESH and other != PLANE:
-    out = _mesh(meshes, meshid, local, m, slack, tilt, round_other)
+    out = _mesh(meshes, meshid, local, m, slack, tilt, flat_decides)
   out.line = rot @ out.line
   out.radius = rot @ out.radius @ wp.transpose(rot)
   out.size = rot @ out.size
