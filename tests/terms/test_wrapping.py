@@ -59,6 +59,29 @@ def test_friction_and_limit_on_a_wrapping_tendon():
   assert any(here.branch.zones.size == 2 for here in local)
 
 
+@pytest.mark.parametrize("geom", ["ball_geom", "drum", "drum:inner_ball"])
+def test_pose_of_the_geom(geom):
+  """Turning a sphere, or a cylinder about its axis, does nothing: these gradients are zero.
+
+  A sum of torques that cancel leaves 1e-7 of them, and beside a tiny inertia that is much.
+  """
+  mjm = tendons(spatial("w", geom, "tip", **LAW))
+  points = harness.random_points(mjm, 24, position=0.8)
+  points = [points[i] for i in np.flatnonzero(wrapped(mjm, points))[:4]]
+  found, _ = harness.compare(mjm, points, ("geom_pos", "geom_quat"))
+  geomid = mjm.geom(geom.split(":")[0]).id
+  turned = found.pop("geom_quat")
+  harness.assert_close(found, RTOL)
+  quat = mjm.geom_quat[geomid]
+  half_turn = np.array([-quat[3], quat[2], -quat[1], quat[0]])  # about the axis, quat (0, e_z)
+  along = turned.value.reshape(len(points), -1, 4)[:, geomid] @ half_turn
+  if geom == "ball_geom":
+    assert not turned.value.any()
+  else:
+    harness.assert_close({"geom_quat": turned}, RTOL)
+    assert np.all(np.abs(along) <= 1e-7 * turned.size)
+
+
 def wheel(geom: str, side: str) -> mujoco.MjModel:
   """A geom of radius 0.2 that turns and slides, between a site of the world and one that floats.
 

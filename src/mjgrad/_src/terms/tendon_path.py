@@ -30,6 +30,7 @@ from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.terms.wrapping import touching_vjp
+from mjgrad._src.terms.wrapping import turning
 from mjgrad._src.tree.axes import Directions
 from mjgrad._src.tree.axes import add_along
 from mjgrad._src.tree.axes import directions
@@ -326,6 +327,7 @@ def _wrapped_segment_vjp(
   pos = geom_xpos_in[worldid, geomid]
   mat = geom_xmat_in[worldid, geomid]
   radius = geom_size[worldid % geom_size.shape[0], geomid][0]
+  cylinder = wrap_type[adr] == CYLINDER
   sideid = int(wp.round(wrap_prm[adr]))
   side = wp.vec3(FAR)
   inside = bool(False)
@@ -366,7 +368,7 @@ def _wrapped_segment_vjp(
     pos,
     mat,
     radius,
-    wrap_type[adr] == CYLINDER,
+    cylinder,
     inside,
     t0,
     t1,
@@ -388,7 +390,8 @@ def _wrapped_segment_vjp(
   force1 = adj1.p1 - pull1
   torque = wp.cross(t0 - pos, force0) + wp.cross(t1 - pos, force1)
   torque -= wp.cross(x0 - pos, slide.x0) + wp.cross(x1 - pos, slide.x1)
-  on_geom = wp.spatial_vector(torque, force0 + force1 - slide.x0 - slide.x1)
+  force = force0 + force1 - slide.x0 - slide.x1
+  on_geom = wp.spatial_vector(turning(torque, mat, cylinder), force)
   accumulate(geom_wrench_out, worldid, geomid, on_geom)
   accumulate(adj_geom_size_out, worldid, geomid, wp.vec3(slide.radius, 0.0, 0.0))
 

@@ -246,6 +246,18 @@ def length_slope(p0: wp.vec3, p1: wp.vec3, radius: float, touch: Touch, normal: 
 
 
 @wp.func
+def turning(torque: wp.vec3, mat: wp.mat33, cylinder: bool) -> wp.vec3:
+  """What a torque on the geom works on: not on turning a sphere, nor a cylinder about its axis.
+
+  There the torques of all forces cancel, in float32 up to rounding.
+  """
+  out = wp.vec3(0.0)
+  if cylinder:
+    out = _flat(torque, mat @ wp.vec3(0.0, 0.0, 1.0))
+  return out
+
+
+@wp.func
 def touching_vjp(
   x0: wp.vec3,
   x1: wp.vec3,
