@@ -206,6 +206,26 @@ def test_coinciding_centres_are_a_switching_point():
   assert "centres coincide" not in oracles.active_set(apart, mjd).nearest
 
 
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
+@pytest.mark.parametrize("centre, bound", [(0.0, True), (0.1, False)])
+def test_contact_of_bodies_without_inverse_weight_is_a_switching_point(cone, centre, bound):
+  """A ball that is hinged at its centre rubs a plane with a weight of 1 / mjMINVAL."""
+  mjm = models.load(f"""
+<mujoco>
+  <option cone="{cone}"/>
+  <worldbody>
+    <geom type="plane" size="1 1 1"/>
+    <body pos="0 0 0.09">
+      <joint type="hinge" axis="1 0 0"/>
+      <geom size="0.1" pos="0 {centre} 0"/>
+    </body>
+  </worldbody>
+</mujoco>""")
+  local = linearise(Oracle(mjm), oracles.point(mjm), ())
+  assert local.near_switch == bound
+  assert ("regularization" in local.branch.nearest) == bound
+
+
 def test_control_at_its_clamp_is_a_switching_point():
   mjm = models.cartpole()
   local = linearise(Oracle(mjm), oracles.point(mjm, ctrl=[1.0]), ("ctrl", "qpos"))
@@ -241,6 +261,25 @@ def test_parameter_at_its_lower_bound_is_differenced_upwards():
   h, m, k, q, v = 0.002, 2.0, 8.0, 0.3, -0.2
   found = columns(mjm, oracles.point(mjm, qpos=[q], qvel=[v]), "dof_damping")
   np.testing.assert_allclose(found[1, 0], -h * (v - h * k * q / m) / m, rtol=1e-6)
+
+
+@pytest.mark.parametrize("velocity", [40.0, -3.0])
+def test_what_actuators_lend_counts_with_their_gear(velocity):
+  """I a = -g^2 (b1 |v| v + b2 v^3) to first order; a unit of b2 at this gear would explode."""
+  mjm = models.load(
+    """
+<mujoco>
+  <option integrator="RK4" gravity="0 0 0"/>
+  <worldbody><body><joint name="j" type="hinge"/><geom size="0.1" mass="250"/></body></worldbody>
+  <actuator><motor joint="j" gear="200"/></actuator>
+</mujoco>
+"""
+  )
+  h, gear, inertia = mjm.opt.timestep, 200.0, float(mjm.dof_M0[0])
+  found = columns(mjm, oracles.point(mjm, qvel=[velocity]), "actuator_dampingpoly")
+  force = gear**2 * np.array([abs(velocity) * velocity, velocity**3])
+  np.testing.assert_allclose(found[1], -h * force / inertia, rtol=1e-6)
+  np.testing.assert_allclose(found[0], -0.5 * h * h * force / inertia, rtol=1e-6)
 
 
 def test_mass_of_a_free_ball():

@@ -1,6 +1,7 @@
 """The comparison and its report, with the oracle in the engine's place."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from mjgrad._src.check.compare import KINDS
 from mjgrad._src.check.compare import Cotangents
 from mjgrad._src.check.compare import compare_channel
 from mjgrad._src.check.compare import forward_error
+from mjgrad._src.check.jacobian import Jacobian
 from mjgrad._src.check.report import ChannelResult
 from mjgrad._src.check.report import CheckResult
 from mjgrad._src.check.report import StateResult
@@ -206,6 +208,24 @@ def test_vanishing_gradient_may_be_what_float32_leaves(cart):
   gradients = cart.gradients["geom_friction"]
   assert compare(cart, "geom_friction", gradients + 1e-9).passed
   assert not compare(cart, "geom_friction", gradients + 1e-4).passed
+
+
+def test_moments_of_forces_that_cancel(cart):
+  """Rounding of the moments is relative to the forces, which are the gradient in the position."""
+  size = cart.mjm.geom_quat.size
+  nothing = Jacobian(np.zeros((4, size)), np.zeros(size), np.zeros(size, bool), np.ones(size, bool))
+  force = replace(nothing, matrix=np.full((4, size), 1e3 / cart.mjm.stat.meansize))
+  rounding = np.full((KINDS * DRAWS, len(cart.states), size), 1e-4)
+
+  def passed(channel, **jacobians):
+    local = [replace(here, jacobians=jacobians) for here in cart.local]
+    scale = np.ones(size)
+    return compare_channel(cart.mjm, channel, local, cart.cotangents, rounding, (), scale).passed
+
+  assert passed("geom_quat", geom_quat=nothing, geom_pos=force)
+  assert not passed("geom_quat", geom_quat=nothing)
+  assert not passed("geom_quat", geom_quat=nothing, geom_pos=nothing)
+  assert not passed("geom_size", geom_size=nothing, geom_pos=force)
 
 
 def test_json_is_strict(result):

@@ -210,3 +210,19 @@ def test_pair(pair):
   errors = errors_of([contact for contact in touching if contact.count == 1])
   assert len(errors) >= 0.8 * COUNT
   assert np.median(errors) < 0.1 * RTOL and errors.max() < RTOL, errors
+
+
+def test_sphere_whose_centre_is_inside_a_mesh():
+  """C MuJoCo iterates there; refined, the normal is that of the face and the distance exact."""
+  mjm = pairs.scene("sphere", "cuboid")
+  mjm.geom_size[0, 0] = 0.005
+  mjd, normal = mujoco.MjData(mjm), np.empty(3)
+  quat = pairs.random_quat(np.random.default_rng(0))
+  mujoco.mju_rotVecQuat(normal, np.array([0.0, 0.0, 1.0]), quat)
+  place = np.empty(3)
+  mujoco.mju_rotVecQuat(place, np.array([0.02, 0.03, 0.06]), quat)
+  pairs.collide(mjm, mjd, np.concatenate([place, [1, 0, 0, 0], np.zeros(3), quat]))
+  assert contacts.has_curved(mjm) and contacts.refine(mjm, mjd)
+  assert mjd.ncon == 1
+  np.testing.assert_allclose(mjd.contact.frame[0, :3], -normal, atol=1e-9)
+  np.testing.assert_allclose(mjd.contact.dist, -0.01 - 0.005, atol=1e-9)

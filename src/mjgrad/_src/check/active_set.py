@@ -12,7 +12,9 @@ documentation, chapter "Computation", section "Constraint model"):
 
 The zones are computed from y; `efc_state` of the solver may be one iteration old. The branch also
 contains which rows and contacts exist at all, the clamps of controls, activations and actuator
-forces, and the full turns that are taken off angular set points.
+forces, and the full turns that are taken off angular set points. Where the inverse weights of both
+bodies are zero, the regularization R of a row is at its bound mjMINVAL: such a row weighs 1e15, no
+solver resolves what goes on beside it, and R has one side.
 """
 
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ _CNSTR = mujoco.mjtConstraint
 _FRICTION_LOSS = (int(_CNSTR.mjCNSTR_FRICTION_DOF), int(_CNSTR.mjCNSTR_FRICTION_TENDON))
 _EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
 _ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
+_PYRAMIDAL = int(_CNSTR.mjCNSTR_CONTACT_PYRAMIDAL)
 _ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
 
 
@@ -93,11 +96,15 @@ def _row_zones(mjm: mujoco.MjModel, mjd: mujoco.MjData, nearest: Nearest) -> np.
   row = 0
   while row < nefc:
     kind = int(mjd.efc_type[row])
+    element = int(mjd.efc_id[row])
+    dim = int(mjd.contact.dim[element]) if kind == _ELLIPTIC else 1
+    rows = slice(row, row + dim)
+    if np.any(jac[rows]):
+      edges = 2.0 * mjd.contact.mu[element] ** 2 if kind == _PYRAMIDAL else 1.0
+      above = mjd.efc_R[row] / (edges * mujoco.mjMINVAL) - 1.0
+      nearest.see(above, f"bound of the regularization of row {row}")
     if kind == _ELLIPTIC:
-      contact = int(mjd.efc_id[row])
-      dim = int(mjd.contact.dim[contact])
-      rows = slice(row, row + dim)
-      zones[rows] = _elliptic_zone(mjd, contact, y[rows], scale[rows].max(), nearest)
+      zones[rows] = _elliptic_zone(mjd, element, y[rows], scale[rows].max(), nearest)
       row += dim
       continue
     if kind in _FRICTION_LOSS:

@@ -13,8 +13,9 @@ a set of points c + A p, inflated by a radius, with p
 and the witness points are where |x_2 - x_1|^2 / 2 is stationary. In a tangent basis T of p, the
 first derivative of x is A T, and the second, on the circle and on the sphere, -A p.
 
-Contacts of planes, spheres, capsules, boxes and meshes alone come out exact, and manifolds, whose
-contacts are corners of faces, have the normals of faces: they are left as they are.
+Contacts of planes, boxes and meshes alone come out exact, those of spheres and capsules too unless
+their centres are inside a mesh, and manifolds, whose contacts are corners of faces, have the
+normals of faces: these are left as they are.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ CORRECTION = 1e-4  # [m and rad], what moves further was not the end of an itera
 NEWTON = 8  # iterations, more than it takes to converge
 
 _GEOM = mujoco.mjtGeom
+_ROUND = (int(_GEOM.mjGEOM_SPHERE), int(_GEOM.mjGEOM_CAPSULE))
 _CURVED = (int(_GEOM.mjGEOM_ELLIPSOID), int(_GEOM.mjGEOM_CYLINDER))
 
 
@@ -62,7 +64,9 @@ class _Feature:
 
 def has_curved(mjm: mujoco.MjModel) -> bool:
   """Whether there may be contacts to refine."""
-  return bool(np.isin(mjm.geom_type, _CURVED).any())
+  kinds = mjm.geom_type[(mjm.geom_contype | mjm.geom_conaffinity) > 0]
+  rounds = np.isin(kinds, _ROUND).any() and np.any(kinds == _GEOM.mjGEOM_MESH)
+  return bool(rounds or np.isin(mjm.geom_type, _CURVED).any())
 
 
 def iterates(mjm: mujoco.MjModel, geom1: int, geom2: int) -> bool:
@@ -70,7 +74,8 @@ def iterates(mjm: mujoco.MjModel, geom1: int, geom2: int) -> bool:
   kinds = sorted((int(mjm.geom_type[geom1]), int(mjm.geom_type[geom2])))
   closed = kinds[0] in (_GEOM.mjGEOM_PLANE, _GEOM.mjGEOM_HFIELD)
   closed |= kinds == [_GEOM.mjGEOM_SPHERE, _GEOM.mjGEOM_CYLINDER]
-  return not closed and any(kind in _CURVED for kind in kinds)
+  deep = kinds[0] in _ROUND and kinds[1] == _GEOM.mjGEOM_MESH
+  return not closed and (deep or any(kind in _CURVED for kind in kinds))
 
 
 def refine(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> bool:

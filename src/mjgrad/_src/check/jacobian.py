@@ -133,10 +133,11 @@ def jacobian(
   known[entries] = True
 
   typical = []
+  ends = steps[1], steps[-1]  # a displacement that is too large for its entry has no typical size
   indices: list[int] = entries.tolist()
   for index in indices:
-    moved = oracle.displaced(point, base, channel, index, steps[1] * scale[index])
-    typical.append(np.linalg.norm(moved) / steps[1])
+    moved = (oracle.displaced(point, base, channel, index, e * scale[index]) for e in ends)
+    typical.append(min(np.linalg.norm(m) / e for m, e in zip(moved, ends, strict=True)))
   sizes = [t for t in typical if t > noise / steps[1]]
   floor = COLUMN_FLOOR * float(np.median(sizes or [1.0]))
 

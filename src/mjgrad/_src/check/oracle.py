@@ -391,7 +391,7 @@ class Oracle:
     Step sizes of the differences are multiples of it. Coordinates and velocities: one unit.
     Activations and controls: half their range. Forces: what changes a velocity by about one unit in
     a step. Armature: the inertia that it is added to. Other parameters: the entry's own size, or,
-    where that is zero, the field's mean size.
+    where that is zero, the field's mean size, and a unit where all are (see `_unit`).
     """
     mjm = self.mjm
     if channel in ("qpos", "qvel"):
@@ -416,8 +416,17 @@ class Oracle:
     value = np.abs(self.parameter(channel)).reshape(-1)
     if channel == "dof_armature":
       return np.maximum(value, mjm.dof_M0)
-    typical = value[value > 0].mean() if np.any(value > 0) else 1.0
+    unit = self._unit(channel)
+    typical = unit * ((value / unit)[value > 0].mean() if np.any(value > 0) else 1.0)
     return np.where(value > 1e-6 * typical, value, typical)
+
+  def _unit(self, channel: str) -> np.ndarray:
+    """What amounts to one unit, flat; for what actuators lend, one unit at the joint or tendon."""
+    value = self.parameter(channel)
+    if channel not in lenders.PARAMETERS:
+      return np.ones(value.size)
+    gear = np.sum(self.mjm.actuator_gear**2, axis=1)
+    return np.repeat(1.0 / np.where(gear > 0, gear, 1.0), value.size // max(gear.size, 1))
 
 
 def mocap_bodies(mjm: mujoco.MjModel) -> np.ndarray:
