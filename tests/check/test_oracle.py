@@ -423,3 +423,21 @@ def test_solve_does_not_depend_on_the_warm_start():
       oracle.load(state.point, qacc + oracles.random_direction(mjm.nv))
       mujoco.mj_forward(oracle.mjm, oracle.mjd)
       np.testing.assert_allclose(oracle.mjd.qacc, qacc, atol=1e-10 * np.abs(qacc).max())
+
+
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
+def test_driven(cone):
+  """Under the force that is added, the acceleration is the one asked for, and the step follows."""
+  mjm = models.variant(models.ant(), cone=cone)
+  oracle = Oracle(mjm)
+  state = oracles.sample_states(mjm, 4, 0)[1]
+  own = oracle.step(state.point)
+  assert oracle.mjd.nefc
+  rng = np.random.default_rng(0)
+  target = own.qacc + 1e-4 * np.linalg.norm(own.qacc) * rng.normal(size=mjm.nv)
+  point = oracle.driven(state.point, target)
+  found = oracle.step(point)
+  np.testing.assert_allclose(found.qacc, target, atol=1e-9 * np.linalg.norm(target))
+  assert not np.allclose(found.qvel, own.qvel, atol=1e-9)
+  again = oracle.driven(state.point, own.qacc)
+  np.testing.assert_allclose(again.qfrc_applied, state.point.qfrc_applied, atol=1e-8)

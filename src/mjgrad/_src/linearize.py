@@ -18,6 +18,8 @@ class StepGradient:
     act: next activations, shape [nworld, na]
     history: next buffers of past controls, shape [nworld, nhistory]
     qacc: acceleration solved for at the first state, shape [nworld, nv]
+    qacc_root: where the gradient was taken, `qacc` after the last Newton step of the backward pass,
+      shape [nworld, nv]
     grad: gradients by input name: "qpos" ambient [nworld, nq], "qpos_tangent" [nworld, nv], "qvel",
       "act", "history", "ctrl", "qfrc_applied", "xfrc_applied" [nworld, nbody, 6], "mocap_pos" and
       "mocap_quat" [nworld, nmocap, 3 or 4], and requested parameters [nworld, *field]
@@ -28,6 +30,7 @@ class StepGradient:
   act: np.ndarray
   history: np.ndarray
   qacc: np.ndarray
+  qacc_root: np.ndarray
   grad: dict[str, np.ndarray]
 
 
@@ -124,6 +127,7 @@ def step_gradient(
       adj_history = np.zeros((sim.nworld, sim.nhistory))
     program.backward(*(_array(adj) for adj in (adj_qpos, adj_qvel, adj_act, adj_history)))
     work = program.work
+    qacc_root = _host(work.qacc)
     grad = {
       "qpos": _host(program.ambient_adj_qpos()),
       "qpos_tangent": _host(work.adj_qpos),
@@ -137,7 +141,7 @@ def step_gradient(
       "mocap_quat": _host(work.adj_mocap_quat),
     }
     grad |= {name: _host(work.adj[name]) for name in requested}
-  return StepGradient(next_qpos, next_qvel, next_act, next_history, qacc, grad)
+  return StepGradient(next_qpos, next_qvel, next_act, next_history, qacc, qacc_root, grad)
 
 
 def _array(value: np.ndarray) -> wp.array:

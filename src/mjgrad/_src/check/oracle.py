@@ -19,6 +19,7 @@ the model's own.
 import copy
 from dataclasses import dataclass
 from dataclasses import fields
+from dataclasses import replace
 from functools import cached_property
 from functools import partial
 
@@ -234,6 +235,24 @@ class Oracle:
     self._mj_forward(self.mjm, self.mjd)
     return self.mjd.qacc.copy()
 
+  def driven(self, point: Point, qacc: np.ndarray) -> Point:
+    """The point with a generalised force added, under which its acceleration is `qacc`.
+
+    The force is the residual M a - qfrc_smooth - J^T f(J a - aref). Under `discrete`, where the
+    residual is another one, the point itself.
+    """
+    mjm, mjd = self.mjm, self.mjd
+    if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_DISCRETE:
+      return point
+    self.forward(point)
+    force = np.empty(mjm.nv)
+    mujoco.mj_mulM(mjm, mjd, force, qacc)
+    if mjd.nefc:
+      jac = mjd.efc_J[: mjd.nefc * mjm.nv].reshape(mjd.nefc, mjm.nv)
+      mujoco.mj_constraintUpdate(mjm, mjd, jac @ qacc - mjd.efc_aref, None, 0)
+      force -= mjd.qfrc_constraint
+    return replace(point, qfrc_applied=point.qfrc_applied + force - mjd.qfrc_smooth)
+
   def displaced(
     self, point: Point, base: Step, channel: str, index: int, delta: float
   ) -> np.ndarray:
@@ -389,9 +408,10 @@ class Oracle:
     """Natural size of a displacement of each entry of a channel, flat.
 
     Step sizes of the differences are multiples of it. Coordinates and velocities: one unit.
-    Activations and controls: half their range. Forces: what changes a velocity by about one unit in
-    a step. Armature: the inertia that it is added to. Other parameters: the entry's own size, or,
-    where that is zero, the field's mean size, and a unit where all are (see `_unit`).
+    Activations and controls: half their range. Forces: what changes a velocity by about one unit
+    in a step. Armature: the inertia that it is added to. Margins: a millimetre at least, the width
+    over which the default impedance changes. Other parameters: the entry's own size, or, where that
+    is zero, the field's mean size, and a unit where all are (see `_unit`).
     """
     mjm = self.mjm
     if channel in ("qpos", "qvel"):
@@ -416,6 +436,8 @@ class Oracle:
     value = np.abs(self.parameter(channel)).reshape(-1)
     if channel == "dof_armature":
       return np.maximum(value, mjm.dof_M0)
+    if channel.endswith("_margin"):
+      return np.maximum(value, 1e-3)
     unit = self._unit(channel)
     typical = unit * ((value / unit)[value > 0].mean() if np.any(value > 0) else 1.0)
     return np.where(value > 1e-6 * typical, value, typical)

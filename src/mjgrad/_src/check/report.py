@@ -79,6 +79,12 @@ class ChannelResult:
     return self.median <= bars.median and self.worst <= bars.worst
 
   @property
+  def beyond(self) -> tuple[int, ...]:
+    """Compared states whose error is beyond the worst that is allowed."""
+    worst = tolerance_of(self.channel).worst
+    return tuple(s for s in self.compared if not self.errors[s] <= worst)
+
+  @property
   def verdict(self) -> str:
     if not self.compared:
       return "NOTHING COMPARED"

@@ -1,6 +1,8 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -8,6 +10,8 @@ import numpy as np
 
 from mjgrad._src.check import pipeline
 from mjgrad._src.check.compare import Cotangents
+from mjgrad._src.check.compare import acceleration_error
+from mjgrad._src.check.compare import better
 from mjgrad._src.check.compare import compare_channel
 from mjgrad._src.check.compare import forward_error
 from mjgrad._src.check.jacobian import Linearisation
@@ -15,6 +19,7 @@ from mjgrad._src.check.jacobian import linearise
 from mjgrad._src.check.oracle import STATE_CHANNELS
 from mjgrad._src.check.oracle import Oracle
 from mjgrad._src.check.oracle import Point
+from mjgrad._src.check.report import ChannelResult
 from mjgrad._src.check.report import CheckResult
 from mjgrad._src.check.report import StateResult
 from mjgrad._src.check.states import CheckState
@@ -72,25 +77,38 @@ def run_check(
   cotangents = Cotangents.random(mjm, len(states), seed)
   steps, gradients = engine.gradients(cotangents, channels)
   chosen = None if entries is None else _choose(oracle, gradients, entries, seed)
-  local = [linearise(oracle, state.point, channels, chosen) for state in states]
-
+  anchors = [_Anchor(oracle, linearise(oracle, state.point, ())) for state in states]
   errors = [
-    forward_error(mjm, here, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
-    for s, here in enumerate(local)
+    forward_error(mjm, anchor.own, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
+    for s, anchor in enumerate(anchors)
   ]
   framed = make_oracle(mjm, engine_frames=True)
-  reframed = _reframe(mjm, framed, states, channels, local, steps, errors, chosen)
+  tilting = not TILTS.isdisjoint(channels)
+  reframed = _reframe(mjm, framed, anchors, steps, errors, tilting)
   left_out = [s for s, error in enumerate(errors) if not error <= 1.0 and s not in reframed]
-  return CheckResult(
-    model=model_name(mjm),
-    seed=seed,
-    device=engine.device,
-    channels=tuple(
+  local = [linearise(a.oracle, a.own.point, channels, chosen) for a in anchors]
+
+  def compared(channels: Sequence[str]) -> tuple[ChannelResult, ...]:
+    return tuple(
       compare_channel(
         mjm, name, local, cotangents, gradients[name], left_out, oracle.channel_scale(name)
       )
       for name in channels
-    ),
+    )
+
+  results = compared(channels)
+  for accelerations in (steps.qacc_root, steps.qacc):
+    wrong = {c.channel: c.beyond for c in results if c.beyond}
+    for s in set().union(*wrong.values()):
+      there = anchors[s].at(accelerations[s], tuple(wrong), chosen)
+      local[s] = replace(there, jacobians=local[s].jacobians | there.jacobians)
+    again = {c.channel: c for c in compared(tuple(wrong))}
+    results = tuple(better(c, again.get(c.channel, c)) for c in results)
+  return CheckResult(
+    model=model_name(mjm),
+    seed=seed,
+    device=engine.device,
+    channels=results,
     states=tuple(
       _state_result(state, here, error)
       for state, here, error in zip(states, local, errors, strict=True)
@@ -129,34 +147,61 @@ def _choose(
   return chosen
 
 
+@dataclass(frozen=True)
+class _Anchor:
+  """A state, and the oracle that its gradients are held against.
+
+  Attributes:
+    oracle: C MuJoCo, with the engine's contact frames where these are others.
+    own: its step.
+  """
+
+  oracle: Oracle
+  own: Linearisation
+
+  def at(
+    self, qacc: np.ndarray, channels: Sequence[str], entries: Mapping[str, np.ndarray] | None
+  ) -> Linearisation:
+    """The oracle driven to an acceleration of the engine, see `compare.py`.
+
+    The state is at a switching point if something switches between it and the oracle's own. What
+    is further away than the forward step may be is no acceleration to drive to.
+    """
+    own = self.own
+    near = acceleration_error(own.base, qacc) <= 1.0
+    point = self.oracle.driven(own.point, qacc) if near else own.point
+    here = linearise(self.oracle, point, channels, entries)
+    if here.branch.signature == own.branch.signature:
+      return here
+    nearest = min(own.branch, here.branch, key=lambda branch: branch.distance)
+    return replace(here, branch=replace(nearest, distance=0.0))
+
+
 def _reframe(
   mjm: mujoco.MjModel,
   oracle: Oracle,
-  states: Sequence[CheckState],
-  channels: Sequence[str],
-  local: list[Linearisation],
+  anchors: list[_Anchor],
   steps: "StepGradient",
   errors: Sequence[float],
-  entries: Mapping[str, np.ndarray] | None,
+  tilting: bool,
 ) -> tuple[int, ...]:
   """States where the engine agrees, and agrees better, with C MuJoCo on the engine's frames.
 
-  Their linearisation in `local` is replaced by the one on these frames, see `pipeline.py`. A state
-  may be among them although its forward error is below 1: a small difference of two accelerations
-  may come with a large one of their derivatives, and a plane that tilts takes other tangents.
+  Their anchors are replaced by those on these frames, see `pipeline.py`. A state may be among them
+  although its forward error is below 1: a small difference of two accelerations may come with a
+  large one of their derivatives, and a plane that tilts takes other tangents.
   """
-  tilting = not TILTS.isdisjoint(channels)
   out = []
-  for s, here in enumerate(local):
-    framed = linearise(oracle, states[s].point, ())
+  for s, anchor in enumerate(anchors):
+    framed = linearise(oracle, anchor.own.point, ())
     base = framed.base
     tilted = tilting and pipeline.nearly_normal(mjm, oracle.mjd)
-    distance = forward_error(mjm, here, base.qpos, base.qvel, base.qacc, base.act)
+    distance = forward_error(mjm, anchor.own, base.qpos, base.qvel, base.qacc, base.act)
     if distance < DISTINCT and not tilted:
       continue
     error = forward_error(mjm, framed, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     if error <= 1.0 and (tilted or error < errors[s]):
-      local[s] = linearise(oracle, states[s].point, channels, entries)
+      anchors[s] = _Anchor(oracle, framed)
       out.append(s)
   return tuple(out)
 
