@@ -36,6 +36,8 @@ def _vjp(
   rot: wp.array2d[wp.mat33],
   size: wp.array[wp.vec3],
   table: Meshes,
+  manifolds: bool,
+  margin: float,
   index: wp.array[int],
   dist: wp.array[float],
   point: wp.array[wp.vec3],
@@ -46,6 +48,8 @@ def _vjp(
   adj_frame_in: wp.array[wp.mat33],
   # Adjoint out (+=):
   adj_out: wp.array3d[wp.vec3],
+  # Out:
+  margin_out: wp.array[float],
 ):
   i = wp.tid()
   adj1, adj2 = solid_geometry_vjp(
@@ -61,11 +65,12 @@ def _vjp(
     meshid[1],
     table,
     0.0,
-    False,
+    manifolds,
     index[i],
     dist[i],
     point[i],
     frame[i],
+    margin,
     adj_dist_in[i],
     adj_point_in[i],
     adj_frame_in[i],
@@ -76,6 +81,7 @@ def _vjp(
   adj_out[i, 1, 0] += adj2.force
   adj_out[i, 1, 1] += adj2.torque
   adj_out[i, 1, 2] += adj2.size
+  margin_out[i] = adj1.margin + adj2.margin
 
 
 class Contact:
@@ -102,9 +108,12 @@ class Contact:
     return float(contact.dist), contact.pos.copy(), contact.frame.reshape(3, 3).copy()
 
   def displaced(self, side, kind, k, delta):
-    """Contact with geom `side` moved (kind 0), turned (1) or resized (2) along axis k."""
+    """Contact with geom `side` moved (kind 0), turned (1) or resized (2) along axis k.
+
+    Kind 3 widens its margin.
+    """
     geom = self.geoms[side]
-    size = self.mjm.geom_size[geom].copy()
+    size, margin = self.mjm.geom_size[geom].copy(), self.mjm.geom_margin[geom]
     if kind == 0:
       self.mjd.geom_xpos[geom, k] += delta
     elif kind == 1:
@@ -112,10 +121,13 @@ class Contact:
       mujoco.mju_axisAngle2Quat(quat, np.eye(3)[k], delta)
       mujoco.mju_quat2Mat(turn, quat)
       self.mjd.geom_xmat[geom] = (turn.reshape(3, 3) @ self.rot[side]).reshape(-1)
-    else:
+    elif kind == 2:
       self.mjm.geom_size[geom, k] += delta
+    else:
+      self.mjm.geom_margin[geom] += delta
     found = self.read()
     self.mjm.geom_size[geom] = size
+    self.mjm.geom_margin[geom] = margin
     self.mjd.geom_xpos[geom] = self.pos[side]
     self.mjd.geom_xmat[geom] = self.rot[side].reshape(-1)
     return found
@@ -138,10 +150,10 @@ def sized(mjm, geom):
   return kinds.get(NAMES[mjm.geom_type[geom]], 0)
 
 
-def errors_of(touching):
+def errors_of(touching, manifolds=False):
   """Relative errors of the gradients of contacts; those at a switch are left out."""
   rng = np.random.default_rng(3)
-  found, truths, adjoints = [], [], []
+  found, truths, margins, adjoints = [], [], [], []
   for contact in touching:
     mjm = contact.mjm
     adjoint = rng.normal(), rng.normal(size=3), 0.1 * rng.normal(size=(3, 3))
@@ -156,12 +168,15 @@ def errors_of(touching):
       if entry[1] != 2 or entry[2] < sized(mjm, contact.geoms[entry[0]])
     ]
     values = [derivative(contact, objective, entry) for entry in entries]
+    margin = mjm.geom_margin[contact.geoms].sum()
+    values.append(derivative(contact, objective, (0, 3, 0)) if margin else 0.0)
     if any(value is None for value in values):
       continue
-    for entry, value in zip(entries, values, strict=True):
+    for entry, value in zip(entries, values[:-1], strict=True):
       truth[entry] = value
     found.append((contact, base))
     truths.append(truth)
+    margins.append(values[-1])
     adjoints.append(adjoint)
 
   geoms = found[0][0].geoms
@@ -173,6 +188,7 @@ def errors_of(touching):
     return wp.array(values, dtype=cast[dtype], device="cpu")
 
   out = wp.zeros((len(found), 2, 3), dtype=wp.vec3, device="cpu")
+  margin_out = wp.zeros(len(found), dtype=float, device="cpu")
   with wp.ScopedDevice("cpu"):
     table = meshes(mjw.put_model(mjm))
   wp.launch(
@@ -185,6 +201,8 @@ def errors_of(touching):
       array([contact.rot for contact, _ in found], wp.mat33),
       array(list(size), wp.vec3),
       table,
+      manifolds,
+      float(mjm.geom_margin[geoms].sum()),
       array([contact.index for contact, _ in found], int),
       array([base[0] for _, base in found], float),
       array([base[1] for _, base in found], wp.vec3),
@@ -193,12 +211,14 @@ def errors_of(touching):
       array([a[1] for a in adjoints], wp.vec3),
       array([a[2] for a in adjoints], wp.mat33),
       out,
+      margin_out,
     ],
     device="cpu",
   )
-  value, truth = out.numpy().astype(np.float64), np.stack(truths)
-  errors = np.linalg.norm((value - truth).reshape(len(found), -1), axis=1)
-  return errors / np.linalg.norm(truth.reshape(len(found), -1), axis=1)
+  widened = margin_out.numpy() * (mjm.geom_margin[geoms].sum() > 0)  # at zero it has one side
+  value = np.column_stack([out.numpy().reshape(len(found), -1), widened])
+  truth = np.column_stack([np.stack(truths).reshape(len(found), -1), margins])
+  return np.linalg.norm(value - truth, axis=1) / np.linalg.norm(truth, axis=1)
 
 
 @pytest.mark.parametrize("pair", [p for p in PAIRS if p != ("capsule", "box")], ids="-".join)
@@ -226,3 +246,34 @@ def test_sphere_whose_centre_is_inside_a_mesh():
   assert mjd.ncon == 1
   np.testing.assert_allclose(mjd.contact.frame[0, :3], -normal, atol=1e-9)
   np.testing.assert_allclose(mjd.contact.dist, -0.01 - 0.005, atol=1e-9)
+
+
+SIDES = (("capsule", "frustum"), ("cylinder", "frustum"), ("cylinder", "box"))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.02])
+@pytest.mark.parametrize("pair", SIDES, ids="-".join)
+def test_side_on_face(pair, margin):
+  """A capsule or cylinder on its side under a face: ends, and borders of the face that it crosses.
+
+  Where it crosses one, its line lies off the axis along the normal of two lines, not the face's.
+  """
+  mjm = pairs.scene(*pair, ccd_tolerance=contacts.TOLERANCE, ccd_iterations=contacts.ITERATIONS)
+  mjm.geom_margin[:] = margin
+  rng = np.random.default_rng(5)
+  half = float(np.sqrt(0.5))
+  found, ends, turned = [], 0, 0
+  for _ in range(COUNT):
+    qpos = pairs.stacked(mjm, rng, tilt=0.03, first=(half, 0.0, half, 0.0))
+    for index in range(Contact(mjm, qpos).count):
+      contact = Contact(mjm, qpos, index)
+      dist, pos, frame = contact.read()
+      corner = contact.rot[0].T @ (pos - 0.5 * dist * frame[0] - contact.pos[0])
+      flat = (contact.rot[0].T @ frame[0])[:2]
+      cosine = corner[:2] @ flat / np.linalg.norm(corner[:2]) / np.linalg.norm(flat)
+      ends += abs(corner[2]) > 0.999 * mjm.geom_size[contact.geoms[0], 1]
+      turned += cosine < 1 - 1e-6
+      found.append(contact)
+  errors = errors_of(found, manifolds=True)
+  assert len(errors) >= 0.6 * len(found) and ends and turned
+  assert np.median(errors) < 1e-3 * RTOL and errors.max() < 0.1 * RTOL, errors

@@ -277,7 +277,9 @@ def test_motors_without_activation():
   mjm = test_dcmotor.model("servo", "rk4")
   found, _ = harness.compare(mjm, test_dcmotor.points(mjm, 3), channels=("qpos", "qvel", "ctrl"))
   harness.assert_close(found, RTOL)
-  with pytest.raises(mjgrad.UnsupportedFeature, match="actuator 0: the engine takes whole steps of these dynamics"):
+  with pytest.raises(
+    mjgrad.UnsupportedFeature, match="actuator 0: the engine takes whole steps of these dynamics"
+  ):
     mjgrad.Simulator(test_dcmotor.model("inductance", "rk4"), 1, "cpu")
 
 

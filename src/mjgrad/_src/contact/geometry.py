@@ -35,11 +35,12 @@ ROUND_PAIRS = frozenset(
 
 @wp.struct
 class GeomAdjoint:
-  """Cotangents of one geom: force at its centre, torque, size [m]."""
+  """Cotangents of one geom: force at its centre, torque, size [m], margin of the contact [m]."""
 
   force: wp.vec3
   torque: wp.vec3
   size: wp.vec3
+  margin: float
 
 
 @wp.func

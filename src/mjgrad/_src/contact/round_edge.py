@@ -13,9 +13,14 @@ t being an end of the line, or where it meets the plane of the face's border. n_
 | the face, under the deeper end | rho (b - (b . a) a), b = -m; on a cylinder as long as rho |
 | the border of the face | rho (n_0 - (n_0 . a) a), n_0 moving as in contact/witness.py |
 
-The deeper end is over the face in the first case and beyond its border in the second, where the
-feature of the border is what is furthest along -n_0: a vertex, an edge, or the rim of a cylinder.
-It touches the side, n_0 . a = 0, or the cap of a capsule, which makes o shorter than rho.
+The deeper end is over the face in the first case and beyond its border in the second, which shows
+in o. There the feature of the border is what is furthest along -n_0: a vertex, an edge, or the rim
+of a cylinder. It touches the side, n_0 . a = 0, or the cap of a capsule, which makes o shorter than
+rho.
+
+Between geoms with a margin h the detector has capsules that are wider by h / 2 and faces that lie
+out by h / 2, and moves what it finds back along m, so that v = c + t a + o + h / 2 m, and rho is
+h / 2 more than the radius.
 
 Held fixed: these choices. Source: docs/contacts.md; mujoco_warp's `multicontact`.
 """
@@ -54,6 +59,7 @@ class RoundEdge:
     axis: direction of the line
     offset: o [m]
     radius: rho [m]
+    swelling: by how much a capsule is wider, h / 2 [m]
     end: +1 or -1 at an end of the line, 0 where it meets the border's plane
     capsule: of a capsule
     on_face: the first witness point is on the face
@@ -69,6 +75,7 @@ class RoundEdge:
   axis: wp.vec3
   offset: wp.vec3
   radius: float
+  swelling: float
   end: float
   capsule: bool
   on_face: bool
@@ -82,32 +89,18 @@ class RoundEdge:
 
 
 @wp.func
-def is_on_side(geomtype: int, size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float) -> bool:
-  """Whether x is on the side of a capsule or cylinder that lies along a face with normal m."""
-  lies = geomtype == CAPSULE or geomtype == CYLINDER
-  return lies and wp.abs(m[2]) < FLAT_TILT and wp.abs(x[2]) < size[1] + slack
+def _swelling(geomtype: int, margin: float) -> float:
+  return wp.where(geomtype == CAPSULE, 0.5 * margin, 0.0)
 
 
 @wp.func
-def _is_over(
-  geomtype: int, size: wp.vec3, meshes: Meshes, meshid: int, face: Face, x: wp.vec3
+def is_on_side(
+  geomtype: int, size: wp.vec3, margin: float, x: wp.vec3, m: wp.vec3, slack: float
 ) -> bool:
-  """Whether a point projects into a face, all in the frame of the face's geom."""
-  out = bool(True)
-  if geomtype == BOX:
-    for k in range(3):
-      out = out and (k == face.id or wp.abs(x[k]) <= size[k])
-  elif geomtype == CYLINDER:
-    out = wp.length(wp.vec2(x[0], x[1])) <= size[0]
-  elif geomtype == MESH:
-    first = meshes.vertadr[meshid]
-    adr = meshes.polyvertadr[face.id]
-    count = meshes.polyvertnum[face.id]
-    for k in range(count):
-      start = meshes.vert[first + meshes.polyvert[adr + k]]
-      end = meshes.vert[first + meshes.polyvert[adr + (k + 1) % count]]
-      out = out and wp.dot(wp.cross(end - start, face.normal), x - start) <= 0.0
-  return out
+  """Whether x is on the side of a capsule or cylinder that lies along a face with normal m."""
+  lies = geomtype == CAPSULE or geomtype == CYLINDER
+  reach = size[1] + slack + wp.abs(m[2]) * _swelling(geomtype, margin)
+  return lies and wp.abs(m[2]) < FLAT_TILT and wp.abs(x[2]) < reach
 
 
 @wp.func
@@ -116,10 +109,13 @@ def _furthest(geomtype: int, size: wp.vec3, meshes: Meshes, meshid: int, face: F
   out = Surface()
   place = wp.vec3()
   if geomtype == BOX:
+    tied = float(TIED)
     for k in range(3):
       place[k] = wp.sign(g[k]) * size[k]
-      if wp.abs(g[k]) < TIED:
+      if wp.abs(g[k]) < tied:
+        tied = wp.abs(g[k])
         out.free = LINE
+        out.line = wp.vec3()
         out.line[k] = 1.0
   elif geomtype == CYLINDER:
     across = wp.length(wp.vec2(g[0], g[1]))
@@ -160,6 +156,7 @@ def round_edge(
   meshes: Meshes,
   meshid: int,
   face: Face,
+  margin: float,
   slack: float,
 ) -> RoundEdge:
   """What a corner x, in the frame of the capsule or cylinder, is a corner of."""
@@ -167,29 +164,31 @@ def round_edge(
   axis = wp.vec3(0.0, 0.0, 1.0)
   b = -wp.transpose(rot) @ (facerot @ face.normal)
   across = wp.normalize(wp.vec3(b[0], b[1], 0.0))
-  offset = wp.vec3(x[0], x[1], 0.0)
-  out.radius = size[0]
+  out.swelling = _swelling(geomtype, margin)
+  found = x + out.swelling * b
+  offset = wp.vec3(found[0], found[1], 0.0)
+  rho = size[0] + out.swelling
+  out.radius = rho
   out.capsule = geomtype == CAPSULE
-  if wp.abs(x[2]) > size[1] - slack:
-    out.end = wp.sign(x[2])
-  deepest = wp.sign(b[2]) * size[1] * axis + size[0] * across
-  deepest = wp.transpose(facerot) @ (pos + rot @ deepest - facepos)
-  out.on_face = _is_over(facetype, facesize, meshes, meshid, face, deepest)
+  if wp.abs(found[2]) > size[1] - slack:
+    out.end = wp.sign(found[2])
+  flat = rho * across
+  if out.capsule:
+    flat = rho * wp.vec3(b[0], b[1], 0.0)
+  out.on_face = wp.length(offset - flat) < 2.0 * slack
   if out.on_face:
-    offset = size[0] * across
-    if out.capsule:
-      offset = size[0] * wp.vec3(b[0], b[1], 0.0)
+    offset = flat
   else:
     # On the side, or on the cap at either end, whichever the feature is under.
     best = float(FAR)
-    length = wp.length(offset) / size[0]
+    length = wp.length(offset) / rho
     on_cap = out.capsule and length < 1.0 - SHORTER
     for k in range(2):
       normal = wp.normalize(offset)
       end = float(0.0)
       if on_cap:
         end = 2.0 * float(k) - 1.0
-        normal = offset / size[0] + end * wp.sqrt(1.0 - length * length) * axis
+        normal = offset / rho + end * wp.sqrt(1.0 - length * length) * axis
       n = rot @ normal
       g = -wp.transpose(facerot) @ n
       feature, place = _furthest(facetype, facesize, meshes, meshid, face, g)
@@ -198,14 +197,14 @@ def round_edge(
       miss = apart - wp.dot(apart, n) * n - wp.dot(apart, feature.line) * feature.line
       if wp.length(miss) < best:
         best = wp.length(miss)
-        first = wp.vec3(0.0, 0.0, end * size[1]) + size[0] * normal
+        first = wp.vec3(0.0, 0.0, end * size[1]) + rho * normal
         out.cap = end
         out.surface = Surface()
         if not on_cap:
           first[2] = x[2]
           out.surface.free = LINE
           out.surface.line = rot @ axis
-        out.surface.radius = size[0] * (wp.identity(n=3, dtype=float) - wp.outer(n, n))
+        out.surface.radius = rho * (wp.identity(n=3, dtype=float) - wp.outer(n, n))
         feature.radius = facerot @ feature.radius @ wp.transpose(facerot)
         out.feature = feature
         out.normal = n
@@ -255,7 +254,7 @@ def round_edge_objective(
   if edge.on_face and not edge.capsule:
     side = wp.normalize(wp.cross(a, edge.offset))
     moved = (edge.radius * wp.dot(side, bent) / wp.length(wp.cross(a, m))) * side
-  dv = u_edge + moved
+  dv = u_edge + moved + edge.swelling * (dm - wp.cross(o_edge, m))
   if edge.end == 0.0:
     dv = corner_motion(dv, u_face, a, plane)
   dr = wp.dot(m, dv - u_face)
@@ -279,6 +278,7 @@ def round_edge_vjp(
   slack: float,
   dist: float,
   point: wp.vec3,
+  margin: float,
   adj_dist: float,
   adj_point: wp.vec3,
   adj_m: wp.vec3,
@@ -289,7 +289,20 @@ def round_edge_vjp(
   foot = wp.transpose(facerot) @ (point - 0.5 * dist * m - facepos)
   x = wp.transpose(rot) @ (corner - pos)
   edge = round_edge(
-    geomtype, pos, rot, size, x, facetype, facepos, facerot, facesize, meshes, meshid, face, slack
+    geomtype,
+    pos,
+    rot,
+    size,
+    x,
+    facetype,
+    facepos,
+    facerot,
+    facesize,
+    meshes,
+    meshid,
+    face,
+    margin,
+    slack,
   )
   border = border_near(facetype, facerot, facesize, meshes, meshid, face, foot)
   zero = wp.vec3()
@@ -300,6 +313,8 @@ def round_edge_vjp(
   geom.force = adj_u1
   geom.torque = adj_o1 + wp.cross(corner - pos, adj_u1)
   geom.size[0] = wp.dot(edge.offset, adj_u1) / edge.radius
+  if edge.capsule:
+    geom.margin = 0.5 * (geom.size[0] + wp.dot(m, adj_u1))
   geom.size[1] = wp.dot(edge.axis, edge.end * adj_u1 + edge.cap * adj_u4)
   other = GeomAdjoint()
   other.force = adj_u2 + adj_u3

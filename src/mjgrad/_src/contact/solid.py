@@ -96,6 +96,7 @@ def solid_geometry_vjp(
   dist: float,
   point: wp.vec3,
   frame: wp.mat33,
+  margin: float,
   adj_dist: float,
   adj_point: wp.vec3,
   adj_frame: wp.mat33,
@@ -157,7 +158,7 @@ def solid_geometry_vjp(
 
   m1 = wp.transpose(rot1) @ n
   m2 = wp.transpose(rot2) @ n
-  if onto2 and is_on_side(type1, size1, local1, m1, slack1):
+  if onto2 and is_on_side(type1, size1, margin, local1, m1, slack1):
     geom1, geom2 = round_edge_vjp(
       type1,
       pos1,
@@ -173,12 +174,13 @@ def solid_geometry_vjp(
       slack1,
       dist,
       point,
+      margin,
       adj_dist,
       adj_point,
       -adj_normal,
     )
     return geom1, geom2
-  if onto1 and is_on_side(type2, size2, local2, m2, slack2):
+  if onto1 and is_on_side(type2, size2, margin, local2, m2, slack2):
     geom2, geom1 = round_edge_vjp(
       type2,
       pos2,
@@ -194,6 +196,7 @@ def solid_geometry_vjp(
       slack2,
       dist,
       point,
+      margin,
       adj_dist,
       adj_point,
       adj_normal,

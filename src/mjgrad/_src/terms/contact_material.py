@@ -105,7 +105,7 @@ def pair_index(g1: int, g2: int, ngeom: int) -> int:
 
 
 @wp.func
-def _pair_of(g1: int, g2: int, ngeom: int, nxn_pairid: wp.array[wp.vec2i]) -> int:
+def pair_of(g1: int, g2: int, ngeom: int, nxn_pairid: wp.array[wp.vec2i]) -> int:
   """The explicit pair of two geoms, negative if there is none."""
   return nxn_pairid[pair_index(g1, g2, ngeom)][0]
 
@@ -230,7 +230,7 @@ def _contact_material_vjp(
   slope = -0.5 * impratio_invsqrt * impratio_invsqrt * impratio_invsqrt
   accumulate_option(adj_impratio_out, worldid, slope * adj.impratio_invsqrt)
 
-  pairid = _pair_of(g1, g2, ngeom, nxn_pairid)
+  pairid = pair_of(g1, g2, ngeom, nxn_pairid)
   if pairid >= 0:
     given = pair_friction[worldid % pair_friction.shape[0], pairid]
     for k in range(5):

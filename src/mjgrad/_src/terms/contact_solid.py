@@ -17,6 +17,7 @@ from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import Meshes
 from mjgrad._src.engine.status import CONTACT
 from mjgrad._src.terms.contact import add_geom_wrench
+from mjgrad._src.terms.contact_material import pair_of
 
 wp.set_module_options({"enable_backward": False})
 
@@ -26,6 +27,7 @@ MULTICCD = wp.constant(int(mujoco.mjtDisableBit.mjDSBL_MULTICCD))
 @wp.kernel
 def _contact_solid_vjp(
   # Model:
+  ngeom: int,
   opt_disableflags: int,
   opt_ccd_tolerance: wp.array[float],
   body_rootid: wp.array[int],
@@ -33,6 +35,7 @@ def _contact_solid_vjp(
   geom_bodyid: wp.array[int],
   geom_dataid: wp.array2d[int],
   geom_size: wp.array2d[wp.vec3],
+  nxn_pairid: wp.array[wp.vec2i],
   # Data in:
   nacon_in: wp.array[int],
   geom_xpos_in: wp.array2d[wp.vec3],
@@ -41,6 +44,7 @@ def _contact_solid_vjp(
   contact_dist_in: wp.array[float],
   contact_pos_in: wp.array[wp.vec3],
   contact_frame_in: wp.array[wp.mat33],
+  contact_includemargin_in: wp.array[float],
   contact_geom_in: wp.array[wp.vec2i],
   contact_efc_address_in: wp.array2d[int],
   contact_worldid_in: wp.array[int],
@@ -56,6 +60,8 @@ def _contact_solid_vjp(
   wrench_out: wp.array3d[wp.spatial_vector],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
+  adj_geom_margin_out: wp.array2d[float],
+  adj_pair_margin_out: wp.array2d[float],
   # Out:
   word_out: wp.array[int],
 ):
@@ -93,6 +99,7 @@ def _contact_solid_vjp(
     contact_dist_in[conid],
     contact_pos_in[conid],
     contact_frame_in[conid],
+    contact_includemargin_in[conid],
     adj_dist_in[conid],
     adj_point_in[conid],
     adj_frame_in[conid],
@@ -109,6 +116,13 @@ def _contact_solid_vjp(
   add_geom_wrench(worldid, b2, g2, offset2, geom2, wrench_out, geom_wrench_out)
   accumulate(adj_geom_size_out, worldid, g1, geom1.size)
   accumulate(adj_geom_size_out, worldid, g2, geom2.size)
+  adj_margin = geom1.margin + geom2.margin
+  pairid = pair_of(g1, g2, ngeom, nxn_pairid)
+  if pairid >= 0:
+    accumulate(adj_pair_margin_out, worldid, pairid, adj_margin)
+  else:
+    accumulate(adj_geom_margin_out, worldid, g1, adj_margin)
+    accumulate(adj_geom_margin_out, worldid, g2, adj_margin)
 
 
 def vjp(work) -> None:
@@ -125,6 +139,7 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
     _contact_solid_vjp,
     dim=d.naconmax,
     inputs=[
+      m.ngeom,
       m.opt.disableflags,
       m.opt.ccd_tolerance,
       m.body_rootid,
@@ -132,6 +147,7 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       m.geom_bodyid,
       m.geom_dataid,
       m.geom_size,
+      m.nxn_pairid,
       d.nacon,
       d.geom_xpos,
       d.geom_xmat,
@@ -139,6 +155,7 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       d.contact.dist,
       d.contact.pos,
       d.contact.frame,
+      d.contact.includemargin,
       d.contact.geom,
       d.contact.efc_address,
       d.contact.worldid,
@@ -151,6 +168,8 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       work.wrench,
       work.geom_wrench,
       work.adj["geom_size"],
+      work.adj["geom_margin"],
+      work.adj["pair_margin"],
       work.status,
     ],
   )
