@@ -291,6 +291,56 @@ def test_whole_models(name):
   harness.assert_close(found, RTOL, worst=WORST, skipped=3)
 
 
+FEEDBACK = 'gainprm="0" biastype="affine" biasprm="0 0 -6"'
+ACROSS = {
+  "sites of two trees": f'<general site="tip" refsite="rail" gear="1 0.5 0 0.2 0.1 0" {FEEDBACK}/>',
+  "slider-crank": f'<general cranksite="c" slidersite="rail" cranklength="0.9" {FEEDBACK}/>',
+}
+
+
+@pytest.mark.parametrize("integrator", BOTH)
+@pytest.mark.parametrize("name", ACROSS)
+def test_velocity_feedback_between_trees(name, integrator):
+  """The integrators keep the pairs of dofs of one tree."""
+  mjm = tendons(spatial("w", "a"), actuator=ACROSS[name], integrator=integrator)
+  params = (*INERTIA, "actuator_gear", "actuator_biasprm", "body_pos", "site_pos", "opt.timestep")
+  compare(mjm, params, velocity=2.0)
+
+
+SIMPLE_BODIES = """
+<mujoco>
+  <worldbody>
+    <site name="w" pos="0.3 0 0.5"/>
+    <body>
+      <joint name="ball" type="ball"/>
+      <inertial pos="0 0 0" mass="1" diaginertia="0.012 0.02 0.017"/>
+    </body>
+    <body pos="1 0 0">
+      <joint type="slide" axis="1 0 0"/>
+      <joint type="slide" axis="0 0 1"/>
+      <joint axis="0 1 0"/>
+      <inertial pos="0 0 0" mass="1" diaginertia="0.012 0.02 0.017"/>
+      <site name="s" pos="0.1 0 0.05"/>
+    </body>
+  </worldbody>
+  <tendon><spatial name="t" damping="3"><site site="w"/><site site="s"/></spatial></tendon>
+  <actuator>
+    <velocity joint="ball" gear="1 2 3" kv="0.02"/>
+    <velocity jointinparent="ball" gear="1 -2 0.5" kv="0.01"/>
+    <general site="s" gear="1 0.5 0.3 0 0.2 0" gainprm="0" biastype="affine" biasprm="0 0 -4"/>
+  </actuator>
+</mujoco>"""
+
+
+def test_velocity_feedback_inside_simple_bodies():
+  """Whose inertia matrix is diagonal, and with it what `implicitfast` keeps."""
+  mjm = models.variant(SIMPLE_BODIES, integrator="implicitfast")
+  assert np.all(mjm.dof_simplenum > 0)
+  params = ("body_mass", "actuator_gear", "actuator_biasprm", "body_pos", "site_pos")
+  params += ("tendon_damping", "opt.timestep")
+  compare(mjm, params, velocity=2.0)
+
+
 REFUSED = {
   "feedback_on_a_free_body": (
     free_body(actuator='<velocity name="x" joint="free" gear="1 2 3 0 0 0" kv="1"/>'),
@@ -303,7 +353,7 @@ REFUSED = {
       <inertial pos="0 0 0" mass="1" diaginertia="0.012 0.02 0.017"/></body></worldbody>
       <actuator><velocity name="x" joint="b" gear="1 2 3" kv="1"/></actuator></mujoco>"""
     ),
-    BOTH,
+    ("implicit",),
     "actuator 'x'",
   ),
   "damping_to_a_free_body": (

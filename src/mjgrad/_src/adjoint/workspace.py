@@ -149,8 +149,9 @@ class Workspace:
     branching = (self.implicit_tendon_damping or self.implicit_actuation) and bool(
       tree.tendon_branching.numpy().any()
     )
-    directed = nworld if self.discrete or branching else 0
-    self.ten_direction = floats(directed, model.ntendon, nv)
+    self.ten_direction = floats(nworld if self.discrete or branching else 0, model.ntendon, nv)
+    split = self.implicit_actuation and bool(tree.actuator_split.numpy().any())
+    directed = nworld if self.discrete or branching or split else 0
     self.branch_weight = floats(nworld, model.ntendon)
     axes = (directed, model.nbody, nv)
     self.axis_wrench = wp.zeros(axes, dtype=wp.spatial_vector, device=device)

@@ -18,22 +18,15 @@ Each function returns masks over elements by the reason for refusing them.
 import mujoco
 import numpy as np
 
+from mjgrad._src.tree.indices import actuator_dofs
 from mjgrad._src.tree.indices import inertia_pattern
 from mjgrad._src.tree.indices import lone_free_trees
 from mjgrad._src.tree.indices import tendon_dofs
 
 IMPLICIT = int(mujoco.mjtIntegrator.mjINT_IMPLICIT)
 IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
-_TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
-_JOINT_TRANSMISSIONS = [
-  int(mujoco.mjtTrn.mjTRN_JOINT),
-  int(mujoco.mjtTrn.mjTRN_JOINTINPARENT),
-]
-_BODY_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_BODY)
-_SITE_TRANSMISSIONS = [int(mujoco.mjtTrn.mjTRN_SITE), int(mujoco.mjtTrn.mjTRN_SLIDERCRANK)]
-_NDOF = {int(mujoco.mjtJoint.mjJNT_FREE): 6, int(mujoco.mjtJoint.mjJNT_BALL): 3}
 
-ACROSS = "through a transmission between branches of the tree or inside a simple body"
+ADHESION = "of adhesion"
 SIMPLE = "between dofs whose block of the inertia matrix is diagonal"
 LONE = "on a lone free body"
 
@@ -68,36 +61,13 @@ def tendon_rules(mjm: mujoco.MjModel) -> Rules:
 def actuator_rules(mjm: mujoco.MjModel) -> Rules:
   """Actuators whose force may not depend on the velocity, by reason."""
   pattern, lone = inertia_pattern(mjm), _lone_dofs(mjm)
-  target = mjm.actuator_trnid[:, 0]
-  on_tendon = mjm.actuator_trntype == _TENDON_TRANSMISSION
-  found = {}
-  for reason, mask in tendon_rules(mjm).items():
-    found[reason] = np.zeros(mjm.nactuator, dtype=bool)
-    found[reason][on_tendon] = mask[target[on_tendon]]
-  for i in np.flatnonzero(np.isin(mjm.actuator_trntype, _JOINT_TRANSMISSIONS)):
-    first = mjm.jnt_dofadr[target[i]]
-    dofs = np.arange(first, first + _NDOF.get(int(mjm.jnt_type[target[i]]), 1))
-    found[SIMPLE][i] = _misses(pattern, dofs)
+  found = {reason: np.zeros(mjm.nactuator, dtype=bool) for reason in (SIMPLE, LONE)}
+  for i in range(mjm.nactuator):
+    dofs = actuator_dofs(mjm, i)
+    simple = dofs[mjm.dof_simplenum[dofs] > 0]
+    found[SIMPLE][i] = mjm.opt.integrator == IMPLICIT and _misses(pattern, simple)
     found[LONE][i] = lone[dofs].any()
-  found[ACROSS] = mjm.actuator_trntype == _BODY_TRANSMISSION
-  for i in np.flatnonzero(np.isin(mjm.actuator_trntype, _SITE_TRANSMISSIONS)):
-    first, second = (_moving_dofs(mjm, site) for site in mjm.actuator_trnid[i])
-    dofs = np.array(sorted(first ^ second), dtype=int)
-    found[ACROSS][i] = _misses(pattern, dofs)
-    found[LONE][i] = lone[dofs].any()
-  return found
-
-
-def _moving_dofs(mjm: mujoco.MjModel, site: int) -> set[int]:
-  """Dofs that move a site, none for site -1."""
-  if site < 0:
-    return set()
-  weld = mjm.body_weldid[mjm.site_bodyid[site]]
-  dof = mjm.body_dofadr[weld] + mjm.body_dofnum[weld] - 1 if mjm.body_dofnum[weld] else -1
-  found = set()
-  while dof >= 0:
-    found.add(int(dof))
-    dof = mjm.dof_parentid[dof]
+  found[ADHESION] = mjm.actuator_trntype == mujoco.mjtTrn.mjTRN_BODY
   return found
 
 

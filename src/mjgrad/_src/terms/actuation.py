@@ -15,6 +15,7 @@ from mjgrad._src.terms import force_limit
 from mjgrad._src.terms import transmission_body
 from mjgrad._src.terms import transmission_joint
 from mjgrad._src.terms.tendon_rates import NRATE
+from mjgrad._src.tree.indices import split_actuators
 
 
 def _lends(mjm: mujoco.MjModel, requested: Container[str]) -> bool:
@@ -57,8 +58,8 @@ class Actuation:
     qfrc: summed actuator force on each dof before its limit [N or N m], shape [nworld, nv]
     dof_free: 0 where the dof's total force is held, else 1, shape [nworld, nv]
     adj_force: cotangent of `raw_force` from the other actuators of a limited tendon
-    direction: directions of the moments' own under `discrete`, see `terms/actuator_direction.py`,
-      shape [nworld, nactuator, nv]
+    direction: directions of the moments' own, see `terms/actuator_direction.py`, shape
+      [nworld, nactuator, nv], empty where no actuator has one
     adj_length: cotangent of the length
     adj_rate: cotangents of the rates, shape [nworld, nactuator, 5]
     adj_period: cotangent of `period`
@@ -107,7 +108,8 @@ class Actuation:
     device: wp.Device,
   ) -> "Actuation":
     nactuator = mjm.actuator_trntype.shape[0]
-    directed = nworld if is_discrete(mjm) else 0
+    split = implicit and split_actuators(mjm).any()
+    directed = nworld if is_discrete(mjm) or split else 0
 
     def floats(*shape: int) -> wp.array:
       return wp.zeros((nworld, *(shape or (nactuator,))), dtype=float, device=device)

@@ -12,6 +12,9 @@ _JOINT_NDOF = {
   int(mujoco.mjtJoint.mjJNT_SLIDE): 1,
   int(mujoco.mjtJoint.mjJNT_HINGE): 1,
 }
+_TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
+_JOINT_TRANSMISSIONS = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+_SITE_TRANSMISSIONS = (int(mujoco.mjtTrn.mjTRN_SITE), int(mujoco.mjtTrn.mjTRN_SLIDERCRANK))
 
 
 def lone_free_trees(mjm: mujoco.MjModel) -> np.ndarray:
@@ -64,6 +67,43 @@ def branching_tendons(mjm: mujoco.MjModel) -> np.ndarray:
   return found
 
 
+def actuator_dofs(mjm: mujoco.MjModel, actuator: int) -> np.ndarray:
+  """Dofs that an actuator on a joint, tendon, site or slider-crank acts on; none on a body."""
+  kind, (target, reference) = mjm.actuator_trntype[actuator], mjm.actuator_trnid[actuator]
+  if kind == _TENDON_TRANSMISSION:
+    return tendon_dofs(mjm, target)
+  if kind in _SITE_TRANSMISSIONS:
+    moved = _moving_dofs(mjm, target) ^ _moving_dofs(mjm, reference)
+    return np.array(sorted(moved), dtype=int)
+  if kind in _JOINT_TRANSMISSIONS:
+    first = mjm.jnt_dofadr[target]
+    return np.arange(first, first + _JOINT_NDOF[int(mjm.jnt_type[target])])
+  return np.zeros(0, dtype=int)
+
+
+def _moving_dofs(mjm: mujoco.MjModel, site: int) -> set[int]:
+  """Dofs that move a site, none for site -1."""
+  if site < 0:
+    return set()
+  weld = mjm.body_weldid[mjm.site_bodyid[site]]
+  dof = mjm.body_dofadr[weld] + mjm.body_dofnum[weld] - 1 if mjm.body_dofnum[weld] else -1
+  found = set()
+  while dof >= 0:
+    found.add(int(dof))
+    dof = mjm.dof_parentid[dof]
+  return found
+
+
+def split_actuators(mjm: mujoco.MjModel) -> np.ndarray:
+  """Actuators, not on tendons, on pairs of dofs without an entry in the inertia matrix."""
+  pattern = inertia_pattern(mjm)
+  found = np.zeros(mjm.actuator_trntype.size, dtype=bool)
+  for i in np.flatnonzero(mjm.actuator_trntype != _TENDON_TRANSMISSION):
+    dofs = actuator_dofs(mjm, i)
+    found[i] = not pattern[np.ix_(dofs, dofs)].all()
+  return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Tree:
   """Static indices of the kinematic tree.
@@ -78,6 +118,8 @@ class Tree:
       nothing else acts on, shape [ntree]
     tendon_branching: whether a spatial tendon acts on two dofs without an entry in the inertia
       matrix, pairs that all integrators but `discrete` leave out of J J^T, shape [ntendon]
+    actuator_split: whether an actuator that is not on a tendon acts on two such dofs, shape
+      [nactuator]
     limited_jnt: ids of limited joints, shape [nlimit]
     body_equality: ids of connect and weld equalities, shape [nequality]
     block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
@@ -89,6 +131,7 @@ class Tree:
   dof_after: wp.array
   tree_gyroscopic: wp.array
   tendon_branching: wp.array
+  actuator_split: wp.array
   limited_jnt: wp.array
   body_equality: wp.array
   block_row: wp.array
@@ -126,6 +169,7 @@ class Tree:
       after,
       gyroscopic,
       branching,
+      split_actuators(mjm),
       limited,
       body_equality,
       *blocks,
