@@ -44,13 +44,6 @@ CASES = {
     ),
     "actuator 'm'",
   ),
-  "fluid_of_a_simple_body_under_discrete": (
-    xml(
-      'integrator="discrete" viscosity="1"',
-      world='<body name="x"><freejoint/><geom size="0.1" contype="0" conaffinity="0"/></body>',
-    ),
-    "body 'x'",
-  ),
   "pgs": (xml('solver="PGS"'), "solver mjSOL_PGS"),
   "noslip": (xml('noslip_iterations="3"'), "noslip_iterations"),
   "height_field": (xml(world=TERRAIN[0], extra=TERRAIN[1]), "geom 'g'"),

@@ -341,6 +341,31 @@ def test_velocity_feedback_inside_simple_bodies():
   compare(mjm, params, velocity=2.0)
 
 
+FIN = '<geom type="ellipsoid" mass="0" size="0.05 0.09 0.16" fluidshape="ellipsoid" {} {}/>'
+
+
+@pytest.mark.parametrize("integrator", ["implicitfast", "discrete"])
+@pytest.mark.parametrize("shape", ["box", "ellipsoid"])
+def test_simple_bodies_in_a_fluid(shape, integrator):
+  """The integrators keep the diagonal of the slope of the fluid alone."""
+  site = '<site name="s" pos="0.1 0 0.05"/>'
+  fin = FIN.format('contype="0" conaffinity="0"', 'pos="0.02 0.03 -0.01" euler="20 -40 30"')
+  xml = SIMPLE_BODIES.replace(site, site + (fin if shape == "ellipsoid" else ""))
+  mjm = in_fluid(models.variant(xml, integrator=integrator))
+  assert np.all(mjm.dof_simplenum > 0)
+  params = ("body_mass", "body_inertia", "actuator_biasprm", "body_pos", *OPTIONS)
+  params += ("geom_size", "geom_pos") if shape == "ellipsoid" else ()
+  compare(mjm, params, velocity=2.0)
+
+
+def test_simple_free_body_in_a_fluid():
+  """`discrete` keeps the diagonal of the drag where it solves a lone body by itself."""
+  xml = """<mujoco><worldbody><body pos="0 0 1"><freejoint/>
+    <inertial pos="0 0 0" mass="1" diaginertia="0.012 0.02 0.017"/></body></worldbody></mujoco>"""
+  mjm = in_fluid(models.variant(xml, integrator="discrete"))
+  compare(mjm, ("body_mass", "body_inertia", *OPTIONS), velocity=2.0)
+
+
 REFUSED = {
   "feedback_on_a_free_body": (
     free_body(actuator='<velocity name="x" joint="free" gear="1 2 3 0 0 0" kv="1"/>'),
@@ -372,7 +397,7 @@ REFUSED = {
       <joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/><joint axis="0 1 0"/>
       <inertial pos="0 0 0" mass="1" diaginertia="0.012 0.02 0.017"/></body></worldbody></mujoco>"""
     ),
-    BOTH,
+    ("implicit",),
     "body 'x'",
   ),
   "ellipsoids_of_a_chain": (

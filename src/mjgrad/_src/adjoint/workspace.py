@@ -151,7 +151,8 @@ class Workspace:
     )
     self.ten_direction = floats(nworld if self.discrete or branching else 0, model.ntendon, nv)
     split = self.implicit_actuation and bool(tree.actuator_split.numpy().any())
-    directed = nworld if self.discrete or branching or split else 0
+    diagonal = self.implicit_fluid and bool(tree.body_diagonal.numpy().any())
+    directed = nworld if self.discrete or branching or split or diagonal else 0
     self.branch_weight = floats(nworld, model.ntendon)
     axes = (directed, model.nbody, nv)
     self.axis_wrench = wp.zeros(axes, dtype=wp.spatial_vector, device=device)

@@ -14,7 +14,6 @@ from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad._src.engine.discrete_rules import adhesive_actuators
 from mjgrad._src.engine.discrete_rules import is_discrete
-from mjgrad._src.engine.discrete_rules import uncoupled_bodies
 from mjgrad._src.engine.history import delayed
 from mjgrad._src.engine.implicit_rules import actuator_rules
 from mjgrad._src.engine.implicit_rules import fluid_rules
@@ -56,9 +55,6 @@ _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
 
 
-UNCOUPLED = (
-  "a fluid under discrete between dofs whose block of the inertia matrix is diagonal; use Euler"
-)
 ADHESION = "feedback of adhesion under discrete; use Euler"
 FLUID = ("opt.wind", "opt.density", "opt.viscosity")
 """Parameters that switch fluid forces on."""
@@ -203,8 +199,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     add(actuator, motor, "a DC motor under discrete; use Euler, implicit or implicitfast")
     feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
     add(actuator, adhesive_actuators(mjm) & feedback, ADHESION)
-    if opt.density or opt.viscosity:
-      add(_OBJECT.mjOBJ_BODY, uncoupled_bodies(mjm), UNCOUPLED)
   if is_implicit(mjm):
     lone = lone_free_trees(mjm)[mjm.dof_treeid]
     damped = (mjm.dof_damping != 0) | mjm.dof_dampingpoly.any(axis=1)
@@ -322,8 +316,6 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   reason = "the times of the samples between which a delayed control is interpolated"
   add("opt.timestep", _OBJECT.mjOBJ_ACTUATOR, interpolated, reason)
   if is_discrete(mjm):
-    for name in FLUID:
-      add(name, _OBJECT.mjOBJ_BODY, uncoupled_bodies(mjm), UNCOUPLED)
     for name in ("actuator_gainprm", "actuator_biasprm"):
       add(name, _OBJECT.mjOBJ_ACTUATOR, adhesive_actuators(mjm), ADHESION)
   if is_implicit(mjm):

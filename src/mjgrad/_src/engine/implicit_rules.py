@@ -19,6 +19,7 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.tree.indices import actuator_dofs
+from mjgrad._src.tree.indices import diagonal_bodies
 from mjgrad._src.tree.indices import inertia_pattern
 from mjgrad._src.tree.indices import lone_free_trees
 from mjgrad._src.tree.indices import tendon_dofs
@@ -73,16 +74,12 @@ def actuator_rules(mjm: mujoco.MjModel) -> Rules:
 
 def fluid_rules(mjm: mujoco.MjModel) -> Rules:
   """Bodies that may not move in a fluid, by reason."""
-  pattern, lone = inertia_pattern(mjm), lone_free_trees(mjm)
+  lone = lone_free_trees(mjm)
   moving = (mjm.body_treeid >= 0) & (mjm.body_mass >= mujoco.mjMINVAL)
   chained = moving & ~np.append(lone, True)[mjm.body_treeid]
-  simple = np.zeros(mjm.nbody, dtype=bool)
-  for b in np.flatnonzero(chained):
-    first = mjm.body_dofadr[mjm.body_weldid[b]]
-    dofs = np.arange(first, first + mjm.body_dofnum[mjm.body_weldid[b]])
-    simple[b] = _misses(pattern, dofs)
-  found = {f"a force of the fluid {SIMPLE}": simple}
+  found = {}
   if mjm.opt.integrator == IMPLICIT:
+    found[f"a force of the fluid {SIMPLE}"] = diagonal_bodies(mjm)
     ellipsoid = np.zeros(mjm.nbody, dtype=bool)
     ellipsoid[mjm.geom_bodyid[mjm.geom_fluid.reshape(mjm.ngeom, mujoco.mjNFLUID)[:, 0] > 0]] = True
     reason = "an ellipsoid in a fluid, of which the engine's implicit keeps one triangle"

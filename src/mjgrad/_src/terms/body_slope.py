@@ -9,7 +9,8 @@ chain gets
 where m is the body of the deeper of the two dofs and K_m and I_m are sums over its subtree. Fluid
 forces and the velocity products of the inertia add their part to K (terms/fluid_slope.py,
 terms/gyroscopic.py); g_j = (V_before + V_after) x S_j is what the acceleration products of
-the latter leave to the joint, where `tree_gyroscopic` holds.
+the latter leave to the joint, where `tree_gyroscopic` holds. Where it does not, the pairs that the
+inertia matrix has no room for, those of "simple" bodies, are left out.
 
 Source: MuJoCo documentation, Computation, "Numerical integration"; docs/derivation.md,
 "Velocity derivatives in A".
@@ -71,6 +72,7 @@ def _slope_matrix(
   dof_tri_row: wp.array[int],
   dof_tri_col: wp.array[int],
   body_isdofancestor: wp.array2d[int],
+  M_elemid: wp.array2d[int],
   # Data in:
   qvel_in: wp.array2d[float],
   cdof_in: wp.array2d[wp.spatial_vector],
@@ -88,13 +90,14 @@ def _slope_matrix(
   j = dof_tri_row[pairid]
   bodyid = dof_bodyid[i]
   upper = matrix_out[worldid, i, j]
-  if body_isdofancestor[bodyid, j] != 0:
+  gyroscopic = tree_gyroscopic[worldid % tree_gyroscopic.shape[0], dof_treeid[i]]
+  if body_isdofancestor[bodyid, j] != 0 and (gyroscopic or M_elemid[i, j] >= 0):
     h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
     axis_i = cdof_in[worldid, i]
     axis_j = cdof_in[worldid, j]
     wrench_i = subtree_slope[worldid, bodyid] @ axis_i
     wrench_j = subtree_slope[worldid, bodyid] @ axis_j
-    if tree_gyroscopic[worldid % tree_gyroscopic.shape[0], dof_treeid[i]]:
+    if gyroscopic:
       g_i = _joint_product(qvel_in, cdof_in, cdof_dot_in, dof_after, worldid, i)
       g_j = _joint_product(qvel_in, cdof_in, cdof_dot_in, dof_after, worldid, j)
       wrench_i += inert_vec(crb_in[worldid, bodyid], g_i)
@@ -129,6 +132,7 @@ def add_matrix(work) -> None:
       m.dof_tri_row,
       m.dof_tri_col,
       m.body_isdofancestor,
+      m.M_elemid,
       d.qvel,
       d.cdof,
       d.cdof_dot,

@@ -11,8 +11,10 @@ force and added mass, and the scale of rows (terms/row_scale.py) adds
 
     psi = -sum_c alpha_c dE_cc,    E_cc of the pair (S_c, S_c) in the place of (mu, x)
 
-with the axes S_c of the dofs that move the body. For an ellipsoid with semiaxes from which
-D = diag(d) follows (terms/fluid.py), q1 = u . D u, q2 = |D u|^2:
+with the axes S_c of the dofs that move the body. Where the inertia matrix of these is diagonal,
+`implicitfast` and `discrete` keep the diagonal of the slope, mu_c x_c E_cc in the place of the pair
+(mu, x). For an ellipsoid with semiaxes from which D = diag(d) follows (terms/fluid.py),
+q1 = u . D u, q2 = |D u|^2:
 
     Kutta lift   k (q1 / q2)^(1/2) / |u|  (D u x u) x u
     area         pi d_max^2 (q2 / q1)^(1/2)
@@ -345,6 +347,7 @@ def _slope_vjp(
   geom_fluid: wp.array2d[float],
   body_fluid_ellipsoid: wp.array[bool],
   # Data in:
+  qacc_in: wp.array2d[float],
   xipos_in: wp.array2d[wp.vec3],
   ximat_in: wp.array2d[wp.mat33],
   geom_xpos_in: wp.array2d[wp.vec3],
@@ -355,6 +358,9 @@ def _slope_vjp(
   body_lastdof: wp.array[int],
   tree_gyroscopic: wp.array2d[bool],
   drag_only: bool,
+  body_diagonal: wp.array[bool],
+  mu_in: wp.array2d[float],
+  delta_in: wp.array2d[float],
   metric_dual: wp.array2d[float],
   twist_in: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
@@ -404,14 +410,22 @@ def _slope_vjp(
     to_local = wp.transpose(rot)
     vel = velocity_at(v, offset) - wind
     local_v = _turned(to_local, wp.spatial_top(v), vel)
+    diagonal = body_diagonal[bodyid]
     dofid = int(-1)
+    if diagonal:
+      dofid = body_lastdof[bodyid]
     more = bool(True)
     while more:
       twist_mu = mu
       twist_x = x
+      weight = float(0.0)
       if dofid >= 0:
+        weight = -metric_dual[worldid, dofid]
+        if diagonal:
+          x_c = qacc_in[worldid, dofid] + delta_in[worldid, dofid]
+          weight += mu_in[worldid, dofid] * x_c
         twist_mu = cdof_in[worldid, dofid]
-        twist_x = -metric_dual[worldid, dofid] * twist_mu
+        twist_x = weight * twist_mu
       vel_x = velocity_at(twist_x, offset)
       vel_mu = velocity_at(twist_mu, offset)
       local_x = _turned(to_local, wp.spatial_top(twist_x), vel_x)
@@ -455,7 +469,7 @@ def _slope_vjp(
       f_mu = _wrench_of(adj_mu, offset)
       wp.atomic_add(wrench_out, worldid, V, bodyid, _wrench_of(adj_v, offset))
       if dofid >= 0:
-        on_axis = f_mu - metric_dual[worldid, dofid] * f_x
+        on_axis = f_mu + weight * f_x
         wp.atomic_add(axis_wrench_out, worldid, bodyid, dofid, on_axis)
       else:
         wp.atomic_add(wrench_out, worldid, MU, bodyid, f_mu)
@@ -474,7 +488,7 @@ def _slope_vjp(
         dofid = dof_parentid[dofid]
       else:
         dofid = body_lastdof[bodyid]
-      more = drag_only and dofid >= 0
+      more = (drag_only or diagonal) and dofid >= 0
 
 
 def add_slope(work) -> None:
@@ -536,6 +550,7 @@ def vjp(work) -> None:
       m.geom_size,
       m.geom_fluid,
       m.body_fluid_ellipsoid,
+      work.qacc,
       d.xipos,
       d.ximat,
       d.geom_xpos,
@@ -545,6 +560,9 @@ def vjp(work) -> None:
       work.tree.body_lastdof,
       work.tree_gyroscopic,
       work.discrete,
+      work.tree.body_diagonal,
+      work.mu,
+      work.delta,
       work.metric_dual,
       work.twist,
       work.wrench,

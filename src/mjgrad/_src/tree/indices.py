@@ -104,12 +104,29 @@ def split_actuators(mjm: mujoco.MjModel) -> np.ndarray:
   return found
 
 
+def diagonal_bodies(mjm: mujoco.MjModel) -> np.ndarray:
+  """Bodies with mass, moved by dofs without an entry in the inertia matrix for each pair.
+
+  Lone free bodies, which the implicit integrators but `discrete` solve by themselves, do not count.
+  """
+  pattern, lone = inertia_pattern(mjm), lone_free_trees(mjm)
+  if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_DISCRETE:
+    lone[:] = False
+  found = np.zeros(mjm.nbody, dtype=bool)
+  for b in np.flatnonzero((mjm.body_treeid >= 0) & (mjm.body_mass >= mujoco.mjMINVAL)):
+    first = mjm.body_dofadr[mjm.body_weldid[b]]
+    dofs = np.arange(first, first + mjm.body_dofnum[mjm.body_weldid[b]])
+    found[b] = not (lone[mjm.body_treeid[b]] or pattern[np.ix_(dofs, dofs)].all())
+  return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Tree:
   """Static indices of the kinematic tree.
 
   Attributes:
     bodies: all body ids, shape [nbody]
+    body_diagonal: whether the inertia matrix of the body's dofs is kept diagonal, shape [nbody]
     body_lastdof: last dof of the body's chain, -1 for a static body, shape [nbody]
     dof_before: last dof that a motion of this dof does not carry, -1 for none, shape [nv]
     dof_after: last dof of the same motion group (ball, rotations of a free joint), shape [nv]
@@ -126,6 +143,7 @@ class Tree:
   """
 
   bodies: wp.array
+  body_diagonal: wp.array
   body_lastdof: wp.array
   dof_before: wp.array
   dof_after: wp.array
@@ -164,6 +182,7 @@ class Tree:
       branching[:] = False
     arrays = (
       bodies,
+      diagonal_bodies(mjm),
       lastdof,
       before,
       after,
