@@ -189,11 +189,15 @@ def test_parameters_that_the_model_leaves_zero():
   harness.assert_close(found, ROW_RTOL)
 
 
-def test_armature_between_branches_is_refused():
-  across = ("w", "tip", "rail")
-  Simulator(tendons(spatial(*across, damping="1", stiffness="5")), 1, "cpu")
-  with pytest.raises(UnsupportedFeature, match="tendon 'across': armature"):
-    Simulator(tendons(spatial(*across, name="across", armature="1")), 1, "cpu")
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast", "discrete"])
+def test_armature_between_branches(integrator):
+  """The inertia matrix has no entry for pairs of dofs on different branches."""
+  tendon = spatial("w", "tip", "rail", armature="0.4", damping="2", stiffness="20")
+  mjm = tendons(tendon, integrator=integrator)
+  mjm.dof_damping[:] = 0.5
+  params = ("tendon_armature", "body_mass", "body_pos", "site_pos")
+  found, _ = harness.compare(mjm, harness.random_points(mjm, 4, velocity=3.0), params)
+  harness.assert_close(found, RTOL)
 
 
 def test_parameters_that_would_switch_on_a_refused_law(names=("tendon_armature",)):

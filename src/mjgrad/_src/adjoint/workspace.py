@@ -146,9 +146,9 @@ class Workspace:
     self.twist = wp.zeros((nworld, NTWIST, nv + 1), dtype=wp.spatial_vector, device=device)
     self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
     self.subtree_wrench = wp.zeros_like(self.wrench)
-    branching = (self.implicit_tendon_damping or self.implicit_actuation) and bool(
-      tree.tendon_branching.numpy().any()
-    )
+    branching = (
+      self.implicit_tendon_damping or self.implicit_actuation or self.tendon_armature_enabled
+    ) and bool(tree.tendon_crossing.numpy().any())
     self.ten_direction = floats(nworld if self.discrete or branching else 0, model.ntendon, nv)
     split = self.implicit_actuation and bool(tree.actuator_split.numpy().any())
     diagonal = self.implicit_fluid and bool(tree.body_diagonal.numpy().any())

@@ -22,6 +22,7 @@ from mjgrad._src.terms import inertial_parameters
 from mjgrad._src.terms import tendon_armature
 from mjgrad._src.terms import tendon_path
 from mjgrad._src.terms import tendon_rates
+from mjgrad._src.tree import axes
 from mjgrad._src.tree import body_poses
 from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree import sweep
@@ -197,6 +198,7 @@ def pull_back(constants: DerivedConstants, adj: dict[str, wp.array]) -> None:
   work.adj_qpos.zero_()
   twists.launch(work)
   tendon_rates.launch(work)
+  axes.start(work)
   work.actuation.adj_length.zero_()
   work.actuation.adj_rate.zero_()
   frame_poses.start(work)

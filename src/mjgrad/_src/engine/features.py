@@ -32,7 +32,6 @@ from mjgrad._src.terms.actuator_law import GAINS
 from mjgrad._src.terms.dcmotor_law import BIAS_DCMOTOR
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.dcmotor_law import DYN_DCMOTOR
-from mjgrad._src.tree.indices import branching_tendons
 from mjgrad._src.tree.indices import lone_free_trees
 
 _OBJECT = mujoco.mjtObj
@@ -147,12 +146,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
 
   tendon = _OBJECT.mjOBJ_TENDON
   add(tendon, mjm.tendon_springyield != 0, "plastic tendon springs are not differentiated")
-  branching = branching_tendons(mjm)
-  add(
-    tendon,
-    branching & _tendon_has(mjm, ("armature",)),
-    "armature of a spatial tendon between branches of the tree is not differentiated",
-  )
   add(
     _OBJECT.mjOBJ_EQUALITY,
     ~np.isin(mjm.eq_type, _EQUALITIES),
@@ -293,21 +286,15 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
       refused.setdefault(name, []).extend(elements)
 
   tendon = _OBJECT.mjOBJ_TENDON
-  branching = branching_tendons(mjm)
-  add(
-    "tendon_armature",
-    tendon,
-    branching | _wrapping_tendons(mjm),
-    "no armature on a spatial tendon that wraps or lies between branches of the tree",
-  )
+  wrapping = _wrapping_tendons(mjm)
+  add("tendon_armature", tendon, wrapping, "MuJoCo has no armature of a tendon that wraps")
   simple = (mjm.body_simple != 0) & (mjm.body_dofnum > 0)
   reason = 'the engine keeps the inertia of this body diagonal; give it simple="false"'
   for name in ("body_ipos", "body_iquat", "jnt_pos", "jnt_axis"):
     add(name, _OBJECT.mjOBJ_BODY, simple, reason)
   target = np.where(_on_tendon(mjm), mjm.actuator_trnid[:, 0], -1)
-  unarmed = np.append(branching | _wrapping_tendons(mjm), False)[target]
-  reason = "no armature for a spatial tendon that wraps or lies between branches of the tree"
-  add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, unarmed, reason)
+  unarmed = np.append(wrapping, False)[target]
+  add("actuator_armature", _OBJECT.mjOBJ_ACTUATOR, unarmed, "no armature for a tendon that wraps")
   if mjm.opt.integrator == _RK4:
     turning = (mjm.actuator_actnum > 0) & _servos_of_angles(mjm)
     reason = "the gear of an angular set point with activation under RK4; use Euler"

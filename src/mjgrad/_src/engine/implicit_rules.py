@@ -4,8 +4,9 @@ Under `implicit` and `implicitfast` A = M - h D takes the derivatives D of force
 What the engine takes of them is not always a derivative of something, nor what C MuJoCo takes:
 
 - it stores D in the pattern of its inertia matrix, which has no entry for the dofs of a "simple"
-  body, whose inertia matrix is diagonal. Under `implicit` C MuJoCo keeps them (neither keeps pairs
-  of dofs on different branches, see terms/tendon_direction.py);
+  body, whose inertia matrix is diagonal. Under `implicit` C MuJoCo keeps them (pairs of dofs on
+  different branches, and under `implicitfast` these as well, neither keeps);
+- what adhesion contributes through the normals of contacts is not differentiated;
 - lone free bodies (one free joint and nothing that moves on it) are integrated by themselves, with
   none of what tendons and actuators contribute; C MuJoCo keeps them;
 - `implicit` mirrors the lower triangle of what an ellipsoid in a fluid contributes, which is not

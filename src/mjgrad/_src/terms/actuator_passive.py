@@ -19,7 +19,7 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.engine.adapter import tendon_damping_total
 from mjgrad._src.terms.dof import damping_term
-from mjgrad._src.terms.tendon_path import FIXED
+from mjgrad._src.terms.tendon_armature import armature_product
 from mjgrad._src.terms.tendon_rates import chain_product
 from mjgrad._src.terms.tendon_rates import squared_row
 from mjgrad._src.terms.transmission_joint import IN_PARENT
@@ -144,21 +144,20 @@ def _passive_vjp(
     fast = chain_product(
       ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, mu_in, delta_in, worldid, target
     )
-    adj_armature = fast
-    if tendon_type[target] == FIXED:
-      adj_armature += chain_product(
-        ten_J_rownnz,
-        ten_J_rowadr,
-        ten_J_colind,
-        M_elemid,
-        ten_J_in,
-        lam_in,
-        qacc_in,
-        worldid,
-        target,
-      )
-    else:
-      adj_armature += ten_rate[worldid, target, LAM] * ten_acc[worldid, target]
+    adj_armature = fast + armature_product(
+      tendon_type,
+      ten_J_rownnz,
+      ten_J_rowadr,
+      ten_J_colind,
+      M_elemid,
+      ten_J_in,
+      lam_in,
+      qacc_in,
+      ten_rate,
+      ten_acc,
+      worldid,
+      target,
+    )
     product = slow + fast
     if discrete:
       adj_armature += squared_row(

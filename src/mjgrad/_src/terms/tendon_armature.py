@@ -3,11 +3,14 @@
     phi = m [lam, a] + m lam Jdot v,    psi = m [mu, e]
 
 where [x, y] is the part of (J x) (J y) that the pattern of the inertia matrix has room for (see
-terms/tendon.py), all of it for spatial tendons. J of a fixed tendon is constant: only m has a
-gradient. For a spatial tendon, which then has no wrapping geoms, J a + Jdot v is the second
+terms/tendon.py), all of it for spatial tendons on one chain. J of a fixed tendon is constant: only
+m has a gradient. For a spatial tendon, which then has no wrapping geoms, J a + Jdot v is the second
 derivative of the length, to which each segment adds, with the true accelerations of its ends,
 
     n . (acc2 - acc1) + (|u|^2 - (n . u)^2) / l,    u = u2 - u1
+
+A tendon between branches has m ([lam, a] - (J lam) (J a)) beside that, and like psi it adds its
+derivative in J to the direction of the tendon (terms/tendon_direction.py).
 
 Source: MuJoCo documentation, XML reference, "tendon/spatial" (armature).
 """
@@ -19,11 +22,13 @@ from mjgrad._src.engine.adapter import tendon_armature_total
 from mjgrad._src.terms.tendon_path import FIXED
 from mjgrad._src.terms.tendon_path import MINVAL
 from mjgrad._src.terms.tendon_path import direction
+from mjgrad._src.terms.tendon_rates import add_chain_direction
 from mjgrad._src.terms.tendon_rates import chain_product
 from mjgrad._src.tree.attach import FrameAdjoint
 from mjgrad._src.tree.attach import FrameState
 from mjgrad._src.tree.attach import add_frame
 from mjgrad._src.tree.attach import frame_state
+from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import LAM
 from mjgrad._src.tree.twists import MU
@@ -103,6 +108,31 @@ def _acceleration(
   wp.atomic_add(ten_acc_out, worldid, tendon_site_pair_adr[pairid], wrap_pulley_scale[adr] * value)
 
 
+@wp.func
+def armature_product(
+  tendon_type: wp.array[int],
+  ten_J_rownnz: wp.array[int],
+  ten_J_rowadr: wp.array[int],
+  ten_J_colind: wp.array[int],
+  M_elemid: wp.array2d[int],
+  ten_J_in: wp.array2d[float],
+  lam_in: wp.array2d[float],
+  qacc_in: wp.array2d[float],
+  ten_rate: wp.array3d[float],
+  ten_acc: wp.array2d[float],
+  worldid: int,
+  tenid: int,
+) -> float:
+  """phi for an armature of one, [lam, a] + lam Jdot v."""
+  product = chain_product(
+    ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, lam_in, qacc_in, worldid, tenid
+  )
+  if tendon_type[tenid] != FIXED:
+    bias = ten_acc[worldid, tenid] - ten_rate[worldid, tenid, ACC]
+    product += ten_rate[worldid, tenid, LAM] * bias
+  return product
+
+
 @wp.kernel
 def _armature_vjp(
   # Model:
@@ -126,8 +156,10 @@ def _armature_vjp(
   delta_in: wp.array2d[float],
   ten_rate: wp.array3d[float],
   ten_acc: wp.array2d[float],
+  tendon_crossing: wp.array[bool],
   # Adjoint out (+=):
   adj_ten_rate_out: wp.array3d[float],
+  ten_direction_out: wp.array3d[float],
   adj_tendon_armature_out: wp.array2d[float],
 ):
   worldid, tenid = wp.tid()
@@ -143,11 +175,10 @@ def _armature_vjp(
   )
   if tendon_type[tenid] != FIXED:
     adj_ten_rate_out[worldid, tenid, LAM] += armature * ten_acc[worldid, tenid]
-    adj_ten_rate_out[worldid, tenid, MU] += armature * ten_rate[worldid, tenid, DELTA]
-    adj_ten_rate_out[worldid, tenid, DELTA] += armature * ten_rate[worldid, tenid, MU]
-  if adj_tendon_armature_out.shape[0] > 0:
-    if tendon_type[tenid] == FIXED:
-      grad = chain_product(
+    if tendon_crossing[tenid]:
+      adj_ten_rate_out[worldid, tenid, LAM] -= armature * ten_rate[worldid, tenid, ACC]
+      adj_ten_rate_out[worldid, tenid, ACC] -= armature * ten_rate[worldid, tenid, LAM]
+      add_chain_direction(
         ten_J_rownnz,
         ten_J_rowadr,
         ten_J_colind,
@@ -155,11 +186,42 @@ def _armature_vjp(
         ten_J_in,
         lam_in,
         qacc_in,
+        armature,
         worldid,
         tenid,
+        ten_direction_out,
+      )
+      add_chain_direction(
+        ten_J_rownnz,
+        ten_J_rowadr,
+        ten_J_colind,
+        M_elemid,
+        ten_J_in,
+        mu_in,
+        delta_in,
+        armature,
+        worldid,
+        tenid,
+        ten_direction_out,
       )
     else:
-      grad = ten_rate[worldid, tenid, LAM] * ten_acc[worldid, tenid]
+      adj_ten_rate_out[worldid, tenid, MU] += armature * ten_rate[worldid, tenid, DELTA]
+      adj_ten_rate_out[worldid, tenid, DELTA] += armature * ten_rate[worldid, tenid, MU]
+  if adj_tendon_armature_out.shape[0] > 0:
+    grad = armature_product(
+      tendon_type,
+      ten_J_rownnz,
+      ten_J_rowadr,
+      ten_J_colind,
+      M_elemid,
+      ten_J_in,
+      lam_in,
+      qacc_in,
+      ten_rate,
+      ten_acc,
+      worldid,
+      tenid,
+    )
     grad += chain_product(
       ten_J_rownnz, ten_J_rowadr, ten_J_colind, M_elemid, ten_J_in, mu_in, delta_in, worldid, tenid
     )
@@ -304,7 +366,9 @@ def vjp(work) -> None:
       work.delta,
       work.ten_rate,
       work.ten_acc,
+      work.tree.tendon_crossing,
       work.adj_ten_rate,
+      work.ten_direction,
       work.adj["tendon_armature"],
     ],
   )

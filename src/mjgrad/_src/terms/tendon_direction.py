@@ -8,7 +8,9 @@ Between branches of the tree the implicit integrators keep of J J^T the pairs of
 so with the weight c of a tendon, h times the slopes of its dampers and actuators,
 
     psi = c sum over kept pairs of  mu_i J_i J_j x_j,      x = a_d = a + e,
-    d_i = c (mu_i sum_j J_j x_j + x_i sum_j J_j mu_j)      over the j that i is kept with.
+    d_i = c (mu_i sum_j J_j x_j + x_i sum_j J_j mu_j)      over the j that i is kept with,
+
+and so does the inertia matrix with the armature of tendons (terms/tendon_armature.py).
 
 Under `discrete` the scale of rows (terms/row_scale.py) reads the diagonals of the metric and of the
 inertia matrix, to which a tendon adds w J_c^2 and m J_c^2 with w from its springs and dampers, and
@@ -26,6 +28,7 @@ import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import tendon_armature_total
+from mjgrad._src.terms.tendon_rates import add_chain_direction
 from mjgrad._src.terms.tendon_rates import squared_row
 from mjgrad._src.terms.transmission_tendon import TENDON
 
@@ -53,19 +56,32 @@ def _branches(
   weight = branch_weight[worldid, tenid]
   if weight == 0.0:
     return
-  first = ten_J_rowadr[tenid]
-  last = first + ten_J_rownnz[tenid]
-  for n in range(first, last):
-    i = ten_J_colind[n]
-    rate_x = float(0.0)
-    rate_mu = float(0.0)
-    for k in range(first, last):
-      j = ten_J_colind[k]
-      if M_elemid[wp.max(i, j), wp.min(i, j)] >= 0:
-        rate_x += ten_J_in[worldid, k] * (qacc_in[worldid, j] + delta_in[worldid, j])
-        rate_mu += ten_J_in[worldid, k] * mu_in[worldid, j]
-    x = qacc_in[worldid, i] + delta_in[worldid, i]
-    ten_direction_out[worldid, tenid, i] += weight * (mu_in[worldid, i] * rate_x + x * rate_mu)
+  add_chain_direction(
+    ten_J_rownnz,
+    ten_J_rowadr,
+    ten_J_colind,
+    M_elemid,
+    ten_J_in,
+    mu_in,
+    qacc_in,
+    weight,
+    worldid,
+    tenid,
+    ten_direction_out,
+  )
+  add_chain_direction(
+    ten_J_rownnz,
+    ten_J_rowadr,
+    ten_J_colind,
+    M_elemid,
+    ten_J_in,
+    mu_in,
+    delta_in,
+    weight,
+    worldid,
+    tenid,
+    ten_direction_out,
+  )
 
 
 @wp.kernel

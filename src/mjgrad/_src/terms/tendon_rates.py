@@ -88,6 +88,36 @@ def chain_product(
   return total
 
 
+@wp.func
+def add_chain_direction(
+  ten_J_rownnz: wp.array[int],
+  ten_J_rowadr: wp.array[int],
+  ten_J_colind: wp.array[int],
+  M_elemid: wp.array2d[int],
+  ten_J_in: wp.array2d[float],
+  x: wp.array2d[float],
+  y: wp.array2d[float],
+  weight: float,
+  worldid: int,
+  tenid: int,
+  ten_direction_out: wp.array3d[float],
+):
+  """Adds the derivative of weight times `chain_product` in J."""
+  first = ten_J_rowadr[tenid]
+  last = first + ten_J_rownnz[tenid]
+  for k in range(first, last):
+    i = ten_J_colind[k]
+    rate_x = float(0.0)
+    rate_y = float(0.0)
+    for n in range(first, last):
+      j = ten_J_colind[n]
+      if M_elemid[wp.max(i, j), wp.min(i, j)] >= 0:
+        rate_x += ten_J_in[worldid, n] * x[worldid, j]
+        rate_y += ten_J_in[worldid, n] * y[worldid, j]
+    along = weight * (x[worldid, i] * rate_y + y[worldid, i] * rate_x)
+    wp.atomic_add(ten_direction_out, worldid, tenid, i, along)
+
+
 @wp.kernel
 def _velocity(
   # Model:

@@ -133,8 +133,10 @@ class Tree:
     tree_gyroscopic: whether the integrator takes the velocity derivative of the tree's bias forces
       into A: `implicit` always, `implicitfast` for a lone free joint, `discrete` for one that
       nothing else acts on, shape [ntree]
-    tendon_branching: whether a spatial tendon acts on two dofs without an entry in the inertia
-      matrix, pairs that all integrators but `discrete` leave out of J J^T, shape [ntendon]
+    tendon_crossing: whether a spatial tendon acts on two dofs without an entry in the inertia
+      matrix, a pair that armature leaves out of J J^T, shape [ntendon]
+    tendon_branching: the same, where also the integrator leaves such pairs out of J J^T, as all but
+      `discrete` do, shape [ntendon]
     actuator_split: whether an actuator that is not on a tendon acts on two such dofs, shape
       [nactuator]
     limited_jnt: ids of limited joints, shape [nlimit]
@@ -148,6 +150,7 @@ class Tree:
   dof_before: wp.array
   dof_after: wp.array
   tree_gyroscopic: wp.array
+  tendon_crossing: wp.array
   tendon_branching: wp.array
   actuator_split: wp.array
   limited_jnt: wp.array
@@ -177,7 +180,8 @@ class Tree:
     blocks = np.tril_indices((mjm.nv + 1) // 2)
     gyroscopic = _gyroscopic_trees(mjm)
     bodies = np.arange(mjm.nbody)
-    branching = branching_tendons(mjm)
+    crossing = branching_tendons(mjm)
+    branching = crossing.copy()
     if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_DISCRETE:
       branching[:] = False
     arrays = (
@@ -187,6 +191,7 @@ class Tree:
       before,
       after,
       gyroscopic,
+      crossing,
       branching,
       split_actuators(mjm),
       limited,
