@@ -37,13 +37,6 @@ SITE = '<site name="s"/>'
 BALL_JOINT = '<body name="c"><joint name="ball" type="ball"/><geom size="0.1" contype="0"/></body>'
 TENDON = '<tendon><fixed name="t"{}><joint joint="j" coef="1"/></fixed></tendon>'
 CASES = {
-  "dcmotor_under_discrete": (
-    xml(
-      'integrator="discrete"',
-      actuator='<dcmotor name="m" joint="j" motorconst="0.05" resistance="1"/>',
-    ),
-    "actuator 'm'",
-  ),
   "pgs": (xml('solver="PGS"'), "solver mjSOL_PGS"),
   "noslip": (xml('noslip_iterations="3"'), "noslip_iterations"),
   "height_field": (xml(world=TERRAIN[0], extra=TERRAIN[1]), "geom 'g'"),
@@ -101,12 +94,12 @@ def test_every_offending_element_at_once():
 
 
 def test_what_the_engine_refuses_is_listed_with_the_rest():
-  motor = '<dcmotor name="m" joint="j" motorconst="0.05" resistance="1"/>'
+  tendon = TENDON.format(' stiffness="1" springyield="1"')
   option = 'solver="PGS" noslip_iterations="2" integrator="discrete"'
-  mjm = models.load(xml(option, actuator=motor))
+  mjm = models.load(xml(option, extra=tendon))
   with pytest.raises(UnsupportedFeature) as caught:
     Simulator(mjm, 1, "cpu")
-  for element in ("mjSOL_PGS", "noslip_iterations", "actuator 'm'"):
+  for element in ("mjSOL_PGS", "noslip_iterations", "tendon 't'"):
     assert element in str(caught.value), element
 
 

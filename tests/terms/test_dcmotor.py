@@ -80,6 +80,17 @@ def test_force(name, integrator):
   harness.assert_close(found, RTOL, zero=zero, skipped=1)
 
 
+@pytest.mark.parametrize("name", ["cogging", "voltage_bound", "thermal_servo", "everything"])
+def test_under_discrete(name):
+  """The metric takes the slopes in the length as well, those that resist."""
+  mjm = model(name, "discrete")
+  mjm.actuator_actearly[:] = mjm.na > 0
+  mjm.dof_frictionloss[:] = 0.2
+  params = (*PARAMS, "opt.timestep", "body_mass")
+  found, _ = harness.compare(mjm, points(mjm), params, channels=names(mjm))
+  harness.assert_close(found, RTOL, zero=vanishing(found), skipped=1)
+
+
 @pytest.mark.parametrize("name", [n for n in MOTORS if model(n).na])
 def test_next_activation(name):
   mjm = model(name)

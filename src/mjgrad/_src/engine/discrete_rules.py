@@ -2,10 +2,8 @@
 
 `discrete` solves with an effective metric that holds the slopes of springs, dampers, actuators and
 of the drag in fluids (adjoint/metric.py), and scales the regularization of constraint rows with the
-diagonals of metric and inertia matrix (terms/row_scale.py). Refused are
-
-- adhesion that depends on the velocity, whose moment turns with the contacts;
-- DC motors, whose slopes depend on which of their clamps hold.
+diagonals of metric and inertia matrix (terms/row_scale.py). Refused is adhesion that depends on the
+velocity, whose moment turns with the contacts.
 """
 
 import mujoco

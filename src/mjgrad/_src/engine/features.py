@@ -189,7 +189,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
   add(actuator, disabled != 0, reason)
 
   if is_discrete(mjm):
-    add(actuator, motor, "a DC motor under discrete; use Euler, implicit or implicitfast")
     feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
     add(actuator, adhesive_actuators(mjm) & feedback, ADHESION)
   if is_implicit(mjm):

@@ -1,7 +1,8 @@
 """DC motors: the gradient of their forces and activations, see terms/dcmotor_law.py.
 
     phi = -rate_lam (F + F_mech)       F, the electrical force, at its clamp is the bound
-    psi = -h rate_mu rate_a_d F'       implicitfast only
+    psi = -h rate_mu rate_a_d F'       the implicit integrators; under discrete as in
+                                       terms/actuator.py, with the slope in the length
     next activations                   pulled back with their own cotangents
 
 Source: see terms/dcmotor_law.py and terms/actuator.py.
@@ -14,6 +15,7 @@ from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.terms.dcmotor_law import DCMOTOR
 from mjgrad._src.terms.dcmotor_law import NO_INPUT
+from mjgrad._src.terms.dcmotor_law import dcmotor_length_slope
 from mjgrad._src.terms.dcmotor_law import dcmotor_objective
 from mjgrad._src.terms.dcmotor_law import dcmotor_slope
 from mjgrad._src.terms.dcmotor_law import first_input
@@ -23,6 +25,7 @@ from mjgrad._src.terms.dcmotor_state import gather_activations
 from mjgrad._src.terms.dcmotor_state import gather_inputs
 from mjgrad._src.terms.transmission import implicit_rates
 from mjgrad._src.terms.transmission import moment_dot_free
+from mjgrad._src.terms.transmission import squared_moment
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import DELTA
 from mjgrad._src.tree.twists import LAM
@@ -58,6 +61,7 @@ def _dcmotor_vjp(
   actuator_moment_in: wp.array2d[float],
   # In:
   implicit: bool,
+  discrete: bool,
   velocity: wp.array2d[float],
   ctrl: wp.array2d[float],
   ctrl_free: wp.array2d[float],
@@ -67,10 +71,13 @@ def _dcmotor_vjp(
   held: wp.array2d[int],
   slope: wp.array2d[float],
   slope_free: wp.array2d[float],
+  length_slope: wp.array2d[float],
+  length_slope_free: wp.array2d[float],
   dof_free: wp.array2d[float],
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
+  metric_dual: wp.array2d[float],
   # Adjoint out (+=):
   adj_act_out: wp.array2d[float],
   adj_ctrl_out: wp.array2d[float],
@@ -146,19 +153,64 @@ def _dcmotor_vjp(
       worldid,
       actid,
     )
+    product = rates[2]
+    if discrete:
+      product = rates[0] * rates[1] - squared_moment(
+        moment_rownnz_in,
+        moment_rowadr_in,
+        moment_colind_in,
+        actuator_moment_in,
+        metric_dual,
+        worldid,
+        actid,
+      )
     adj_product = -h * slope[worldid, actid]
     adj_rate_out[worldid, actid, MU] = adj_product * rates[1]
     adj_rate_out[worldid, actid, ACC] = adj_product * rates[0]
     adj_rate_out[worldid, actid, DELTA] = adj_product * rates[0]
-    slope_product_out[worldid, actid] = adj_product * rates[2]
-    scale = -h * rates[2] * slope_free[worldid, actid]
+    slope_product_out[worldid, actid] = adj_product * product
+    scale = -h * product * slope_free[worldid, actid]
     slope_act, slope_dyn, slope_gain, slope_h, _spec, _early, _held = wp.grad(dcmotor_slope)(
       act[2], dynprm, gainprm, h, spec, early, held[worldid, actid]
     )
     adj_act[2] += scale * slope_act
     adj_dyn += scale * slope_dyn
     adj_gain += scale * slope_gain
-    adj_h += scale * slope_h - rates[2] * slope[worldid, actid]
+    adj_h += scale * slope_h - product * slope[worldid, actid]
+
+    if discrete:
+      rate_v = velocity[worldid, actid]
+      stiffness = -length_slope[worldid, actid]
+      drift = h * (rates[0] * rate_v + h * product)
+      adj_rate_out[worldid, actid, MU] += stiffness * h * (rate_v + h * rates[1])
+      adj_rate_out[worldid, actid, ACC] += stiffness * h * h * rates[0]
+      adj_rate_out[worldid, actid, DELTA] += stiffness * h * h * rates[0]
+      adj_h += stiffness * (rates[0] * rate_v + 2.0 * h * product)
+      # the gear's part through the rate along v is counted with that rate
+      through_rate = stiffness * h * rates[0]
+      slope_product_out[worldid, actid] += stiffness * drift - 0.5 * through_rate * rate_v
+      adj_velocity += through_rate
+
+      scale = -drift * length_slope_free[worldid, actid]
+      slope_act, slope_length, slope_dyn, slope_gain, slope_bias, slope_h, _s, _e, _held = wp.grad(
+        dcmotor_length_slope
+      )(
+        act[2],
+        actuator_length_in[worldid, actid],
+        dynprm,
+        gainprm,
+        biasprm,
+        h,
+        spec,
+        early,
+        held[worldid, actid],
+      )
+      adj_act[2] += scale * slope_act
+      adj_length += scale * slope_length
+      adj_dyn += scale * slope_dyn
+      adj_gain += scale * slope_gain
+      adj_bias += scale * slope_bias
+      adj_h += scale * slope_h
 
   adr = actadr
   for k in range(5):
@@ -226,6 +278,7 @@ def vjp(work) -> None:
       d.moment_colind,
       d.actuator_moment,
       work.implicit_actuation,
+      work.discrete,
       act.velocity,
       act.ctrl,
       act.ctrl_free,
@@ -235,10 +288,13 @@ def vjp(work) -> None:
       act.held,
       act.slope,
       act.slope_free,
+      act.length_slope,
+      act.length_slope_free,
       act.dof_free,
       work.lam,
       work.mu,
       work.delta,
+      work.metric_dual,
       work.adj_act,
       work.adj_ctrl,
       work.adj["actuator_dynprm"],

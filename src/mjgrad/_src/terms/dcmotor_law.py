@@ -226,3 +226,29 @@ def dcmotor_slope(
   if dynprm[6] > 0.0:
     slope -= dynprm[6]
   return slope
+
+
+@wp.func
+def dcmotor_length_slope(
+  temperature: float,
+  length: float,
+  dynprm: vec10,
+  gainprm: vec10,
+  biasprm: vec10,
+  h: float,
+  spec: int,
+  early: bool,
+  held: int,
+) -> wp.float32:
+  """dF / d length as `discrete` takes it; `held` says what a clamp takes away."""
+  te = dynprm[0]
+  slope = float(0.0)
+  if (held & FORCE_HELD) == 0 and (spec & SET_POINT) != 0 and (held & VMAX_HELD) == 0:
+    stiffness = -gainprm[4] * gainprm[0] / resistance(temperature, dynprm, gainprm)
+    if te <= 0.0:
+      slope = stiffness
+    elif early and (held & CURRENT_HELD) == 0:
+      slope = stiffness * (1.0 - wp.exp(-h / te))
+  if biasprm[0] != 0.0:
+    slope += biasprm[0] * biasprm[1] * wp.cos(biasprm[1] * length + biasprm[2])
+  return slope

@@ -16,6 +16,7 @@ from mjgrad._src.terms.dcmotor_law import NO_INPUT
 from mjgrad._src.terms.dcmotor_law import SET_POINT
 from mjgrad._src.terms.dcmotor_law import VMAX_HELD
 from mjgrad._src.terms.dcmotor_law import current_rate
+from mjgrad._src.terms.dcmotor_law import dcmotor_length_slope
 from mjgrad._src.terms.dcmotor_law import dcmotor_objective
 from mjgrad._src.terms.dcmotor_law import dcmotor_slope
 from mjgrad._src.terms.dcmotor_law import first_input
@@ -182,15 +183,20 @@ def _slope(
   actuator_trnid: wp.array[wp.vec2i],
   actuator_dynprm: wp.array2d[vec10],
   actuator_gainprm: wp.array2d[vec10],
+  actuator_biasprm: wp.array2d[vec10],
   actuator_actearly: wp.array[bool],
   # Data in:
   act_in: wp.array2d[float],
+  actuator_length_in: wp.array2d[float],
   # In:
+  discrete: bool,
   held: wp.array2d[int],
   dof_free: wp.array2d[float],
   # Out:
   slope_out: wp.array2d[float],
   slope_free_out: wp.array2d[float],
+  length_slope_out: wp.array2d[float],
+  length_slope_free_out: wp.array2d[float],
 ):
   worldid, actid = wp.tid()
   if actuator_gaintype[actid] != DCMOTOR:
@@ -201,15 +207,26 @@ def _slope(
   free = float(1.0)
   if actuator_trntype[actid] == JOINT or actuator_trntype[actid] == IN_PARENT:
     free = dof_free[worldid, jnt_dofadr[actuator_trnid[actid][0]]]
-  slope = dcmotor_slope(
-    act[2],
-    dynprm,
-    gainprm,
-    opt_timestep[worldid % opt_timestep.shape[0]],
-    actuator_ctrlspec[actid],
-    actuator_actearly[actid],
-    held[worldid, actid],
-  )
+  h = opt_timestep[worldid % opt_timestep.shape[0]]
+  spec = actuator_ctrlspec[actid]
+  early = actuator_actearly[actid]
+  slope = dcmotor_slope(act[2], dynprm, gainprm, h, spec, early, held[worldid, actid])
+  if discrete:
+    length_slope = dcmotor_length_slope(
+      act[2],
+      actuator_length_in[worldid, actid],
+      dynprm,
+      gainprm,
+      actuator_biasprm[worldid % actuator_biasprm.shape[0], actid],
+      h,
+      spec,
+      early,
+      held[worldid, actid],
+    )
+    length_free = wp.where(length_slope < 0.0, free, 0.0)
+    length_slope_out[worldid, actid] = length_free * length_slope
+    length_slope_free_out[worldid, actid] = length_free
+    free = wp.where(slope < 0.0, free, 0.0)
   slope_out[worldid, actid] = free * slope
   slope_free_out[worldid, actid] = free
 
@@ -259,7 +276,7 @@ def evaluate(work) -> None:
 
 
 def evaluate_slope(work) -> None:
-  """Slopes in the velocity, after the dofs that are held are known."""
+  """Slopes, after the dofs that are held are known."""
   m, d, act = work.model, work.data, work.actuation
   if not (m.has_actuator_dcmotor and work.implicit_actuation):
     return
@@ -276,10 +293,13 @@ def evaluate_slope(work) -> None:
       m.actuator_trnid,
       m.actuator_dynprm,
       m.actuator_gainprm,
+      m.actuator_biasprm,
       m.actuator_actearly,
       d.act,
+      d.actuator_length,
+      work.discrete,
       act.held,
       act.dof_free,
     ],
-    outputs=[act.slope, act.slope_free],
+    outputs=[act.slope, act.slope_free, act.length_slope, act.length_slope_free],
   )
