@@ -5,6 +5,7 @@ state that is compared; or the model is refused with `UnsupportedFeature`; or th
 switching point, which is named. Run from a clone with the test extra installed:
 
     python -m benchmarks.random_models --count 500 --json random_models.json
+    python -m benchmarks.random_models --count 100 --json discrete.json --integrator discrete
 
 An interrupted run continues with the JSON file that it left.
 """
@@ -15,6 +16,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import mujoco
 import warp as wp
 
 from mjgrad._src.check.runner import run_check
@@ -32,10 +34,12 @@ SWITCHING, DIFFERS, UNSTABLE = "switching point", "engine differs", "unstable"
 INVALID, NOT_FINITE = "not a model", "engine not finite"
 
 
-def check(seed: int) -> dict:
-  """What becomes of one seed: plain types only."""
+def check(seed: int, integrator: str | None = None) -> dict:
+  """What becomes of one seed, with its own integrator or another: plain types only."""
   try:
     mjm = random_mechanism(seed)
+    if integrator:
+      mjm.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{integrator.upper()}")
   except ValueError as error:
     return {"verdict": INVALID, "because": [str(error).splitlines()[0]]}
   try:
@@ -76,6 +80,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--count", type=int, default=500)
   parser.add_argument("--first", type=int, default=0)
+  parser.add_argument("--integrator", help="in place of those of the models, such as discrete")
   parser.add_argument("--again", nargs="+", default=[], help="verdicts to compute anew")
   parser.add_argument("--json", type=Path, required=True, help="results, read and written")
   args = parser.parse_args()
@@ -86,7 +91,7 @@ def main() -> int:
   for seed in range(args.first, args.first + args.count):
     if str(seed) in rows and rows[str(seed)]["verdict"] not in args.again:
       continue
-    row = check(seed)
+    row = check(seed, args.integrator)
     rows[str(seed)] = row
     lines = ",\n".join(f"  {json.dumps(s)}: {json.dumps(r)}" for s, r in rows.items())
     args.json.write_text(f"{{\n{lines}\n}}\n")
