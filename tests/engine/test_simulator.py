@@ -49,7 +49,7 @@ def test_parameters_are_listed(cartpole):
 
 
 def test_parameters_without_a_gradient_are_not_listed():
-  """One body on two slides and a hinge has a diagonal inertia matrix, which A keeps diagonal, not so C MuJoCo."""
+  """The engine keeps the matrix of two slides and a hinge on one body diagonal, not so C MuJoCo."""
   mjm = models.variant(
     """
 <mujoco>
