@@ -11,9 +11,10 @@ from mjgrad._src.errors import MjgradError as MjgradError
 from mjgrad._src.errors import NonFiniteState as NonFiniteState
 from mjgrad._src.errors import StepLimit as StepLimit
 from mjgrad._src.errors import UnsupportedFeature as UnsupportedFeature
-from mjgrad._src.integrators.checkpoint import Discretise as Discretise
 from mjgrad._src.integrators.methods import RK4 as RK4
+from mjgrad._src.integrators.methods import Backsolve as Backsolve
 from mjgrad._src.integrators.methods import Bosh3 as Bosh3
+from mjgrad._src.integrators.methods import Discretise as Discretise
 from mjgrad._src.integrators.methods import Dopri5 as Dopri5
 from mjgrad._src.integrators.methods import Euler as Euler
 from mjgrad._src.integrators.methods import Heun as Heun

@@ -265,3 +265,142 @@ def test_gradients_of_every_input(driven):
       assert np.linalg.norm(exact) > 1e-3, name
       error = np.linalg.norm(value - exact) / np.linalg.norm(exact)
       assert error < RTOL, (name, world, error, value, exact)
+
+
+def test_worlds_do_not_see_each_other(driven):
+  """A world has the same steps, results and gradients alone as beside others, bit for bit."""
+  mjm, sim, points = driven
+  adj = cotangents(mjm, points)
+  together = gradients(mjm, sim, points, adj, 2)
+  counts = sim.stats.accepted
+  assert len(set(counts)) > 1
+  alone = mjgrad.Simulator(mjm, 1, "cpu", integrator=sim.integrator)
+  for world, point in enumerate(points):
+    single_world = gradients(mjm, alone, [point], adj[[world]], 2)
+    assert alone.stats.accepted[0] == counts[world]
+    np.testing.assert_array_equal(single_world.qvel[0], together.qvel[world])
+    for name in ("qpos", "qvel", "act", "ctrl"):
+      np.testing.assert_array_equal(single_world.grad[name][0], together.grad[name][world])
+
+
+def test_a_call_ends_on_time(driven):
+  """Exactly, in every world; what the controller learned goes on to the next call."""
+  mjm, sim, points = driven
+  values = harness.inputs(points)
+  given = {name: torch.tensor(values[name]) for name in ("qpos", "qvel", "act")}
+  state = dataclasses.replace(mgt.initial_state(sim).map(torch.Tensor.double), **given)
+  ctrl = torch.tensor(np.stack([p.ctrl for p in points]))
+  once = mgt.step(sim, state, ctrl, nstep=2)
+  stats = sim.stats
+  assert np.all(once.time.numpy() == 2 * mjm.opt.timestep)
+  np.testing.assert_allclose(stats.step_size.sum(axis=0), 2 * mjm.opt.timestep, rtol=1e-14)
+  assert np.all(stats.step_size.max(axis=0) <= mjm.opt.timestep * 1.01)
+  assert np.all(stats.accepted > 2) and np.all(stats.rejected >= 0)
+  half = mgt.step(sim, state, ctrl)
+  assert np.all(half.controller[:, 0].numpy() > 0)
+  twice = mgt.step(sim, half, ctrl)
+  np.testing.assert_allclose(twice.qpos.numpy(), once.qpos.numpy(), atol=1e-6)
+  assert sim.stats.rejected.max() <= 1
+  fresh = mgt.step(sim, dataclasses.replace(half, controller=None), ctrl)
+  assert np.all(sim.stats.rejected >= 1)
+  np.testing.assert_allclose(fresh.qpos.numpy(), once.qpos.numpy(), atol=1e-6)
+
+
+def test_budget_of_steps(driven):
+  """Names the world and the time, in place of a hang."""
+  mjm, _, points = driven
+  sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=mjgrad.Heun(1e-8, 1e-8, max_steps=20))
+  with pytest.raises(mjgrad.StepLimit, match=r"world 0, in a call, [0-9.e-]+ s into its 0.05 s: the budget of 20"):
+    mgt.step(sim, mgt.initial_state(sim), torch.ones(1, mjm.nu))
+  assert sim.stats.accepted[0] + sim.stats.rejected[0] == 20
+  sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=mjgrad.Euler(step=1e-3))
+  state = mgt.initial_state(sim)
+  after = mgt.step(sim, state, nstep=1)
+  assert sim.stats.accepted[0] == 50 and after.time[0] == np.float32(0.05)
+
+
+def pendulum(**options):
+  mjm = models.variant(
+    """<mujoco><option timestep="4.096"/><worldbody><body>
+      <joint type="hinge" axis="0 1 0" damping="0.05"/>
+      <inertial pos="0 0 -0.3" mass="1" diaginertia="0.02 0.03 0.05"/>
+    </body></worldbody></mujoco>"""
+  )
+  sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=mjgrad.Euler(step=1e-3), **options)
+  return sim, single(sim, dict(qpos=[1.0], qvel=[0.5]))
+
+
+def test_memory_follows_the_checkpoints():
+  """The gradient of 4096 steps is the same, bit for bit, whatever the number of kept states."""
+  gradients, saved = [], {}
+  for checkpoints in (8, 64, 5000):
+    sim, state = pendulum(adjoint=mjgrad.Discretise(checkpoints=checkpoints))
+    state.qvel.requires_grad_()
+    sizes = []
+    pack = lambda t, sizes=sizes: sizes.append(t.numel() * t.element_size()) or t  # noqa: E731
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+      after = mgt.step(sim, state)
+    assert sim.stats.accepted[0] == 4096
+    saved[checkpoints] = sum(sizes)
+    gradients.append(torch.autograd.grad(after.qpos.sum(), state.qvel)[0].item())
+  assert gradients[0] != 0 and len(set(gradients)) == 1
+  state_bytes = 2 * 8 + 2 * 4  # qpos and qvel in float64, qacc and qfrc_smooth in float32
+  step_sizes, rest = 4096 * 8, 64
+  assert saved[5000] >= 4096 * state_bytes
+  for checkpoints in (8, 64):
+    assert saved[checkpoints] <= checkpoints * state_bytes + step_sizes + rest
+  assert saved[64] - saved[8] >= (64 / 4 - 8) * state_bytes
+
+
+def test_backsolve_agrees_with_discretise(driven):
+  """On smooth motion, in every input and parameter, at its own tolerances."""
+  mjm, sim, points = driven
+  adj = cotangents(mjm, points)
+  names = tuple(PARAMS)
+  exact = gradients(mjm, sim, points, adj, 2, wrt_params=names)
+  errors = []
+  for tol in (1e-4, 1e-7):
+    adjoint = mjgrad.Backsolve(mjgrad.Dopri5(rtol=tol, atol=tol))
+    back = mjgrad.Simulator(mjm, 3, "cpu", integrator=sim.integrator, adjoint=adjoint)
+    found = gradients(mjm, back, points, adj, 2, wrt_params=names)
+    errors.append(
+      [
+        np.linalg.norm(found.grad[name] - exact.grad[name]) / np.linalg.norm(exact.grad[name])
+        for name in ("qpos", "qvel", "act", "ctrl", *names)
+      ]
+    )
+  assert max(errors[1]) < RTOL, errors
+  assert np.median(errors[1]) < np.median(errors[0])
+
+
+def test_order_of_backsolve():
+  """Of the gradient, with fixed steps back."""
+  mjm = models.variant(TOP)
+  adj = torch.tensor([[1.0, -2.0, 0.5]])
+  results = []
+  for adjoint in (
+    *(mjgrad.Backsolve(mjgrad.RK4(step=0.64 / n)) for n in (8, 16, 32)),
+    mjgrad.Discretise(),
+  ):
+    sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=mjgrad.RK4(step=0.64 / 100), adjoint=adjoint)
+    state = single(sim, TOP_START)
+    state.qvel.requires_grad_()
+    after = mgt.step(sim, state)
+    results.append(torch.autograd.grad((adj * after.qvel).sum(), state.qvel)[0].numpy())
+  errors = np.array([np.linalg.norm(result - results[-1]) for result in results[:-1]])
+  rates = np.log2(errors[:-1] / errors[1:])
+  assert 3.4 < rates[-1] < 4.9, (rates, errors)
+
+
+def test_what_is_refused(driven):
+  mjm = driven[0]
+  with pytest.raises(mjgrad.InvalidInput, match="adjoint is for simulators with an integrator"):
+    mjgrad.Simulator(mjm, 1, "cpu", adjoint=mjgrad.Discretise())
+  with pytest.raises(mjgrad.InvalidInput, match="rtol is 0.0"):
+    mjgrad.Tsit5(rtol=0.0)
+  limited = copy.deepcopy(mjm)
+  limited.actuator_actlimited[0] = 1
+  limited.actuator_actrange[0] = 0, 1
+  mjgrad.Simulator(limited, 1, "cpu", integrator=mjgrad.Tsit5())
+  with pytest.raises(mjgrad.UnsupportedFeature, match="actuator 0: an activation that its range"):
+    mjgrad.Simulator(limited, 1, "cpu", integrator=mjgrad.Tsit5(), adjoint=mjgrad.Backsolve())

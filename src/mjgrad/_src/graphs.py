@@ -2,8 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import warp as wp
+
+
+def head(array: wp.array, count: int) -> wp.array:
+  """The first `count` entries along the leading axis; Warp does not slice what has no entries."""
+  return cast(wp.array, array[:count]) if array.size else array
 
 
 def capture(body: Callable[[], None], device: wp.Device, mutable: Iterable[wp.array]) -> wp.Graph:

@@ -110,8 +110,8 @@ def step_gradient(
         program.leave_out(name)
       else:
         _assign(program.state.get(name, getattr(program.data, name)), value)
-    program.leave_out("time")
-    program.leave_out("history")
+    for name in ("time", "history", "controller"):
+      program.leave_out(name)
     if history is not None and sim.nhistory:
       _assign(program.state["history"], history)
     for name, value in values.items():

@@ -8,7 +8,6 @@ a counter on the device, so one graph serves all steps.
 """
 
 import functools
-from typing import cast
 
 import warp as wp
 
@@ -41,11 +40,6 @@ INPUTS = (
   "history",
 )
 """Fields of the engine's data that a step reads."""
-
-
-def head(array: wp.array, count: int) -> wp.array:
-  """The first `count` entries along the leading axis; Warp does not slice what has no entries."""
-  return cast(wp.array, array[:count]) if array.size else array
 
 
 class Program:
@@ -96,6 +90,10 @@ class Program:
 
   @functools.cached_property
   def work(self) -> Workspace:
+    return self.workspace()
+
+  def workspace(self) -> Workspace:
+    """What the backward pass of a step works in."""
     sim, seen, stages = self.sim, self, self.stages
     if self.surrogate:
       seen = self.surrogate
@@ -142,7 +140,7 @@ class Program:
     if record:
       self.tape.step.zero_()
       tape_ops.store_state(self.tape, self.data)
-    self._replay("record" if record else "plain", self._record if record else self._plain)
+    self.replay("record" if record else "plain", self._record if record else self._plain)
 
   def backward(
     self,
@@ -171,7 +169,7 @@ class Program:
     if adj_history is not None and self.sim.nhistory:
       wp.copy(work.adj_history, adj_history)
     self.tape.step.fill_(self.nstep)
-    self._replay("backward", self._backward)
+    self.replay("backward", self._backward)
     self._finish_backward()
 
   def ambient_adj_qpos(self) -> wp.array:
@@ -183,7 +181,7 @@ class Program:
 
   def recorded(self) -> list[wp.array]:
     """What the backward pass of the last call needs besides its result."""
-    return [head(array, self.nstep) for array in self.tape.arrays()]
+    return [graphs.head(array, self.nstep) for array in self.tape.arrays()]
 
   def restore(self, recorded: list[wp.array], qpos: wp.array, qvel: wp.array) -> None:
     """Takes up a call from what was recorded of it and from its result."""
@@ -203,7 +201,7 @@ class Program:
     elif work.solid_contacts:
       self.status.poll()
     if self.following:
-      self._replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
+      self.replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
 
   def _plain(self) -> None:
     adapter.step(self.model, self.data)
@@ -230,9 +228,10 @@ class Program:
     parameters.update_followers(self.model, self.buffers)
     self.sim.static_geoms.place(self.model, self.requested)
     if self.following:
-      self._replay("derived", self.constants.update, 1)
+      self.replay("derived", self.constants.update, 1)
 
-  def _replay(self, name: str, body, times: int | None = None) -> None:
+  def replay(self, name: str, body, times: int | None = None) -> None:
+    """Runs `body` as often as a call has steps, or `times`, from a graph captured at first use."""
     if name not in self._graphs:
       self._graphs[name] = self._capture(body)
     for _ in range(times or self.nstep):

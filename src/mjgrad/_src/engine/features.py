@@ -268,6 +268,13 @@ def without_surrogate(mjm: mujoco.MjModel) -> list[str]:
   return found
 
 
+def without_backsolve(mjm: mujoco.MjModel) -> list[str]:
+  """Every element that cannot be integrated back, as `element: reason`."""
+  held = (mjm.actuator_actlimited != 0) & (mjm.actuator_actnum > 0)
+  reason = "an activation that its range holds does not come back; use Discretise"
+  return [f"{name}: {reason}" for name in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, _where(held))]
+
+
 def raise_unsupported(found: list[str]) -> None:
   """Raises `UnsupportedFeature` listing every element, if there is one."""
   if found:

@@ -16,9 +16,10 @@ from mjgrad._src.engine import history
 from mjgrad._src.engine.static_geoms import StaticGeoms
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
-from mjgrad._src.integrators.checkpoint import Discretise
 from mjgrad._src.integrators.controller import NPACE
 from mjgrad._src.integrators.methods import Adaptive
+from mjgrad._src.integrators.methods import Backsolve
+from mjgrad._src.integrators.methods import Discretise
 from mjgrad._src.integrators.methods import Fixed
 from mjgrad._src.integrators.tableau import RK4
 from mjgrad._src.rollout import Program
@@ -62,7 +63,8 @@ class Simulator:
       `mjm` ("fixed") or are functions of the parameters, as after compiling again ("follow").
     integrator: `Tsit5`, `Dopri5`, `Bosh3`, `Heun`, `RK4` or `Euler`, which integrate the continuous
       dynamics with steps of their own and keep the state in float64; None takes the model's option.
-    adjoint: how an integrator that is given here is differentiated; None takes `Discretise()`.
+    adjoint: how an integrator that is given here is differentiated; `Discretise` or `Backsolve`;
+      None takes `Discretise()`.
     surrogate: other dynamics for the backward pass alone, `ContactsFromDistance`; None
       differentiates what the forward pass computes.
 
@@ -100,7 +102,7 @@ class Simulator:
     njmax: int | None = None,
     derived: Literal["fixed", "follow"] = "fixed",
     integrator: Adaptive | Fixed | None = None,
-    adjoint: Discretise | None = None,
+    adjoint: Discretise | Backsolve | None = None,
     surrogate: ContactsFromDistance | None = None,
   ):
     if not isinstance(mjm, mujoco.MjModel):
@@ -129,6 +131,8 @@ class Simulator:
       if surrogate is not None:
         features.raise_unsupported(features.without_surrogate(mjm))
         surrogate.selected(mjm, self.model)
+      if isinstance(adjoint, Backsolve):
+        features.raise_unsupported(features.without_backsolve(mjm))
       adapter.silence_overflow(self.model)
       self.data = adapter.make_data(mjm, nworld=nworld, nconmax=nconmax, njmax=njmax)
       self.defaults = {

@@ -13,32 +13,13 @@ Source: Stumm and Walther, New algorithms for optimal online checkpointing (2010
 dropping every other state is the simplest of its answers.
 """
 
-import dataclasses
 import math
 
 import warp as wp
 
-from mjgrad._src.errors import InvalidInput
 from mjgrad._src.integrators.flow import Flow
 
 wp.set_module_options({"enable_backward": False})
-
-
-@dataclasses.dataclass(frozen=True)
-class Discretise:
-  """Discretise, then optimise: the exact gradient of the steps that were taken.
-
-  Attributes:
-    checkpoints: number of states kept per call. With c of them, n steps are taken again about
-      r times, n <= (c + r)! / (c! r!): once up to 32 steps with the default, three times up to some
-      thousands.
-  """
-
-  checkpoints: int = 32
-
-  def __post_init__(self):
-    if self.checkpoints < 1:
-      raise InvalidInput(f"checkpoints is {self.checkpoints}; expected at least 1.")
 
 
 @wp.kernel

@@ -15,6 +15,9 @@ A method without an error estimate accepts every step.
 import numpy as np
 import warp as wp
 
+from mjgrad._src.errors import NonFiniteState
+from mjgrad._src.errors import StepLimit
+from mjgrad._src.integrators.costate import Costate
 from mjgrad._src.integrators.flow import BALL
 from mjgrad._src.integrators.flow import FREE
 from mjgrad._src.integrators.flow import ZERO
@@ -100,6 +103,9 @@ def _squared_error(
   y: wp.array2d[wp.float64],
   rate: wp.array3d[wp.float64],
   solved: wp.array3d[float],
+  costate_start: wp.array2d[wp.float64],
+  costate: wp.array2d[wp.float64],
+  costate_rate: wp.array3d[wp.float64],
   worldid: int,
 ) -> wp.float64:
   """Sum of the squares of the scaled errors of a world."""
@@ -132,6 +138,13 @@ def _squared_error(
     size = wp.max(wp.abs(start[worldid, entry]), wp.abs(y[worldid, entry]))
     error *= h / (law.atol + law.rtol * size)
     total += error * error
+  for i in range(costate.shape[1]):
+    error = wp.float64(0.0)
+    for j in range(error_weights.shape[0]):
+      error += error_weights[j] * costate_rate[j, worldid, i]
+    size = wp.max(wp.abs(costate_start[worldid, i]), wp.abs(costate[worldid, i]))
+    error *= h / (law.atol + law.rtol * size)
+    total += error * error
   return total
 
 
@@ -154,6 +167,9 @@ def _judge(
   rate: wp.array3d[wp.float64],
   solved: wp.array3d[float],
   active: wp.array2d[int],
+  costate_start: wp.array2d[wp.float64],
+  costate: wp.array2d[wp.float64],
+  costate_rate: wp.array3d[wp.float64],
   # Out:
   left_out: wp.array[wp.float64],
   code_out: wp.array[int],
@@ -190,9 +206,12 @@ def _judge(
         y,
         rate,
         solved,
+        costate_start,
+        costate,
+        costate_rate,
         worldid,
       )
-      error = wp.sqrt(squares / wp.float64(2 * nv + na))
+      error = wp.sqrt(squares / wp.float64(2 * nv + na + costate.shape[1]))
       for j in range(1, active.shape[0]):
         if active[j, worldid] != active[0, worldid]:
           switches = 1
@@ -360,7 +379,7 @@ class Pace:
     pending: number of worlds that are not at the end, shape [1].
   """
 
-  def __init__(self, flow: Flow, method: Adaptive | Fixed):
+  def __init__(self, flow: Flow, method: Adaptive | Fixed, costate: Costate | None = None):
     self.flow, self.method, self.law = flow, method, device_law(method)
     device, nworld = flow.step_size.device, flow.step_size.shape[0]
 
@@ -374,6 +393,9 @@ class Pace:
     self.code, self.attempts, self.accepted, self.accepts = (ints(nworld) for _ in range(4))
     self.sizes = wp.zeros((method.max_steps, nworld), dtype=wp.float64, device=device)
     self.pending = ints(1)
+    self.costate = [wp.zeros((0,) * ndim, dtype=wp.float64, device=device) for ndim in (2, 2, 3)]
+    if costate is not None:
+      self.costate = [costate.start, costate.y, costate.rate]
     error = np.array(method.tableau.error)
     self.error_weights = wp.array(error, dtype=wp.float64, device=device)
 
@@ -418,7 +440,7 @@ class Pace:
     self.pending.zero_()
 
   def judge(self) -> None:
-    """Accepts or rejects the step of every world, and takes it."""
+    """Accepts or rejects the step of every world."""
     flow, m = self.flow, self.flow.model
     wp.launch(
       _judge,
@@ -439,6 +461,7 @@ class Pace:
         flow.rate,
         flow.solved,
         flow.active,
+        *self.costate,
       ],
       outputs=[
         self.left,
@@ -451,7 +474,6 @@ class Pace:
         self.pending,
       ],
     )
-    self.commit()
 
   def recall(self, step: wp.array) -> None:
     """Takes the size of a step that was accepted before; zero in worlds that had fewer steps."""
@@ -470,4 +492,31 @@ class Pace:
       dim=(flow.y.shape[0], max(flow.y.shape[1], flow.solved.shape[2])),
       inputs=[m.nq, m.nv, flow.nstage, self.accepts, flow.y],
       outputs=[flow.start, flow.rate, flow.solved, flow.active],
+    )
+
+  def raise_for_errors(self, where: str) -> None:
+    """Raises when a world did not get to the end of a call.
+
+    Args:
+      where: what the call does, for the message.
+
+    Raises:
+      StepLimit: the budget of steps is used up.
+      NonFiniteState: a step of fixed size is not finite.
+    """
+    code = self.code.numpy()
+    if not code.any():
+      return
+    world = int(np.flatnonzero(code)[0])
+    span, left = float(self.span.numpy()[world]), float(self.left.numpy()[world])
+    place = f"world {world}, {where}, {span - left:.6g} s into its {span:.6g} s"
+    if code[world] == NOT_FINITE:
+      raise NonFiniteState(
+        f"{place}: the step is not finite; use a smaller one or an integrator that adapts it."
+      )
+    step = float(self.planned.numpy()[world])
+    method = self.method
+    raise StepLimit(
+      f"{place}: the budget of {method.max_steps} steps of {type(method).__name__} is used up; the "
+      f"last had {step:.3g} s. Use larger tolerances, a larger max_steps or softer contacts."
     )

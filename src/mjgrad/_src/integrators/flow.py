@@ -288,6 +288,10 @@ class Flow:
   def nstage(self) -> int:
     return self.tableau.nstage
 
+  def arrays(self) -> list[wp.array]:
+    """Everything that a step changes."""
+    return [self.step_size, self.start, self.y, self.rate, self.solved, self.active]
+
   def load(self, state: dict[str, wp.array], rounded: wp.array) -> None:
     """Takes the start of a step from `state`, and rounds its qpos, shape [1, nworld, nq]."""
     fields = [state[name] for name in ("qpos", "qvel", "act")]

@@ -240,7 +240,7 @@ def _to_dynamics(
 
 
 @wp.kernel
-def _from_dynamics(
+def _from_work(
   # Adjoint in:
   adj_qpos_in: wp.array2d[float],
   adj_qvel_in: wp.array2d[float],
@@ -258,7 +258,7 @@ def _from_dynamics(
 
 
 @wp.kernel
-def _to_floats(
+def _to_work(
   # Adjoint in:
   adj_y_in: wp.array2d[wp.float64],
   # Out:
@@ -273,6 +273,60 @@ def _to_floats(
     adj_qvel_out[worldid, i] = wp.float32(adj_y_in[worldid, nv + i])
   if i < adj_act_out.shape[1]:
     adj_act_out[worldid, i] = wp.float32(adj_y_in[worldid, 2 * nv + i])
+
+
+def from_work(work, adj_y: wp.array) -> None:
+  """Takes cotangents of (q, v, w), in the tangent space, from `work`."""
+  m = work.model
+  wp.launch(
+    _from_work,
+    dim=(work.data.nworld, max(m.nv, m.na)),
+    inputs=[work.adj_qpos, work.adj_qvel, work.adj_act],
+    outputs=[adj_y],
+  )
+
+
+def to_work(adj_y: wp.array, work) -> None:
+  """Hands cotangents of (q, v, w), in the tangent space, to `work`."""
+  m = work.model
+  wp.launch(
+    _to_work,
+    dim=(work.data.nworld, max(m.nv, m.na)),
+    inputs=[adj_y],
+    outputs=[work.adj_qpos, work.adj_qvel, work.adj_act],
+  )
+
+
+def activation_vjp(work, adj_act_dot: wp.array, stage: int) -> None:
+  """Adds what the rates of the activations owe to the activation and control of a stage."""
+  m, d, act = work.model, work.data, work.actuation
+  if not (m.na and work.actuation_enabled):
+    return
+  wp.launch(
+    _activation_rate_vjp,
+    dim=(d.nworld, m.nactuator),
+    inputs=[
+      m.actuator_dyntype,
+      m.actuator_ctrladr,
+      m.actuator_actadr,
+      m.actuator_dynprm,
+      m.actuator_ctrlrange,
+      d.act,
+      d.ctrl,
+      act.ctrl,
+      act.ctrl_free,
+      act.period,
+      act.turns,
+      stage,
+      adj_act_dot,
+    ],
+    outputs=[
+      work.adj_act,
+      work.adj_ctrl,
+      work.adj["actuator_dynprm"],
+      work.adj["actuator_ctrlrange"],
+    ],
+  )
 
 
 class FlowCotangents:
@@ -304,17 +358,11 @@ class FlowCotangents:
 
   def arrive(self, work) -> None:
     """Takes the cotangents of the last state of a call from `work`."""
-    self._from_dynamics(work, self.y)
+    from_work(work, self.y)
 
   def depart(self, work) -> None:
     """Hands the cotangents of the first state of a call to `work`."""
-    d, m = work.data, work.model
-    wp.launch(
-      _to_floats,
-      dim=(d.nworld, max(m.nv, m.na)),
-      inputs=[self.y],
-      outputs=[work.adj_qpos, work.adj_qvel, work.adj_act],
-    )
+    to_work(self.y, work)
 
   def begin(self) -> None:
     """Turns the cotangent of the state into that of the result of a step."""
@@ -334,40 +382,9 @@ class FlowCotangents:
     for array in (work.adj_qpos, work.adj_qvel, work.adj_act):
       array.zero_()
 
-  def activation_vjp(self, work, stage: int) -> None:
-    """Adds what the rates of the activations owe to the activation and control of a stage."""
-    m, d, act = work.model, work.data, work.actuation
-    if not (m.na and work.actuation_enabled):
-      return
-    wp.launch(
-      _activation_rate_vjp,
-      dim=(d.nworld, m.nactuator),
-      inputs=[
-        m.actuator_dyntype,
-        m.actuator_ctrladr,
-        m.actuator_actadr,
-        m.actuator_dynprm,
-        m.actuator_ctrlrange,
-        d.act,
-        d.ctrl,
-        act.ctrl,
-        act.ctrl_free,
-        act.period,
-        act.turns,
-        stage,
-        self.act_dot,
-      ],
-      outputs=[
-        work.adj_act,
-        work.adj_ctrl,
-        work.adj["actuator_dynprm"],
-        work.adj["actuator_ctrlrange"],
-      ],
-    )
-
   def collect(self, work) -> None:
     """Takes the cotangents of the stage from `work`."""
-    self._from_dynamics(work, self.stage)
+    from_work(work, self.stage)
 
   def leave(self, work, stage: int) -> None:
     """Pulls the cotangents of a stage back to the start and the earlier stages."""
@@ -416,12 +433,3 @@ class FlowCotangents:
           work.adj["opt.timestep"],
         ],
       )
-
-  def _from_dynamics(self, work, target: wp.array) -> None:
-    m = work.model
-    wp.launch(
-      _from_dynamics,
-      dim=(work.data.nworld, max(m.nv, m.na)),
-      inputs=[work.adj_qpos, work.adj_qvel, work.adj_act],
-      outputs=[target],
-    )

@@ -1,7 +1,7 @@
-"""The integrators that a simulator can be given, as settings.
+"""The integrators that a simulator can be given, and their adjoints, as settings.
 
-Each is an explicit Runge-Kutta method of integrators/tableau.py for the continuous dynamics, which
-are those of MuJoCo's `RK4`: damping is not integrated implicitly.
+Each integrator is an explicit Runge-Kutta method of integrators/tableau.py for the continuous
+dynamics, which are those of MuJoCo's `RK4`: damping is not integrated implicitly.
 """
 
 import dataclasses
@@ -153,3 +153,35 @@ class Euler(Fixed):
   """The explicit Euler method; MuJoCo's `Euler` is semi-implicit."""
 
   tableau: ClassVar[tables.Tableau] = tables.EULER
+
+
+@dataclasses.dataclass(frozen=True)
+class Discretise:
+  """Discretise, then optimise: the exact gradient of the steps that were taken.
+
+  It agrees with the result to rounding, whatever the tolerance, and is the right choice but where
+  memory for a few states is missing.
+  """
+
+  checkpoints: int = 32
+  """Number of states kept per call.
+
+  With c of them, n steps are repeated about r times, n <= (c + r)! / (c! r!): not at all up to 32
+  steps with the default, once up to some hundred, three times up to some thousand.
+  """
+
+  def __post_init__(self):
+    _positive("checkpoints", self.checkpoints)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backsolve:
+  """Optimise, then discretise: integrates state and adjoint back from the end of a call.
+
+  Nothing is kept but that end, and the gradient has an error of its own, that of `integrator`. What
+  dissipates energy is unstable backwards: where contacts are stiff or dampers strong, the state
+  that is integrated back leaves the one that it came from. Use it for smooth motion, short calls.
+  """
+
+  integrator: Adaptive | Fixed | None = None
+  """What goes back, with its own tolerances; None takes the simulator's."""

@@ -1,0 +1,109 @@
+"""Discretise, then optimise: the exact gradient of the steps that were taken.
+
+The forward pass keeps some states (integrators/checkpoint.py). The backward pass visits the steps
+last first, in the order of integrators/schedule.py: it repeats steps to get to a state that was not
+kept, and reverses the step after it. A reversed step solves its stages again and pulls the
+cotangents through them, last first (integrators/flow_vjp.py), with the adjoint of the dynamics at
+every stage.
+
+Source: Hager, Runge-Kutta methods in optimal control and the transformed adjoint system (2000);
+Griewank and Walther, Revolve (2000).
+"""
+
+import warp as wp
+
+from mjgrad._src.adjoint.step_vjp import dynamics_vjp
+from mjgrad._src.graphs import head
+from mjgrad._src.integrators import schedule
+from mjgrad._src.integrators.checkpoint import Checkpoints
+from mjgrad._src.integrators.flow_vjp import FlowCotangents
+from mjgrad._src.integrators.flow_vjp import activation_vjp
+
+
+class DiscreteAdjoint:
+  """The backward pass of an `AdaptiveProgram` through its steps.
+
+  Args:
+    program: the program; its `flow` and `pace` are also those of the repeated steps.
+  """
+
+  def __init__(self, program):
+    self.program, self.flow, self.pace = program, program.flow, program.pace
+    self.kept = Checkpoints(self.flow, program.sim.adjoint.checkpoints)
+    self.cotangents = FlowCotangents(self.flow)
+    self.step = wp.zeros(1, dtype=int, device=program.sim.device)
+
+  def arrays(self) -> list[wp.array]:
+    """Everything that a graph changes."""
+    return [*self.kept.arrays(), *self.cotangents.arrays()]
+
+  def begin(self) -> None:
+    """Keeps the first state of a call."""
+    self.kept.begin()
+
+  def follow(self) -> None:
+    """Keeps what the last attempt came to, where it is time to."""
+    self.kept.follow(self.pace)
+
+  def end(self) -> None:
+    """The call is at its end."""
+    self.kept.align(self.pace.accepted)
+
+  def recorded(self) -> list[wp.array]:
+    """What the backward pass of the last call needs besides its first and last state."""
+    nstep, stride = self._steps()
+    used = -(-nstep // stride)
+    kept, sizes = self.kept, head(self.pace.sizes, nstep)
+    states = [head(kept.start, used), head(kept.solved, used)]
+    return [*states, kept.stride, sizes, self.pace.accepted]
+
+  def restore(self, recorded: list[wp.array]) -> None:
+    """Takes up a call from what was recorded of it."""
+    kept, pace = self.kept, self.pace
+    targets = [kept.start, kept.solved, kept.stride, pace.sizes, pace.accepted]
+    for source, target in zip(recorded, targets, strict=True):
+      wp.copy(head(target, source.shape[0]), source)
+
+  def backward(self) -> None:
+    """Replaces the cotangents of the last state in `program.work` by those of the first."""
+    program, work = self.program, self.program.work
+    self.cotangents.arrive(work)
+    for action in schedule.reverse_all(*self._steps(), self.kept.count):
+      match action:
+        case schedule.Load(slot, _):
+          self.kept.load(slot)
+        case schedule.Keep(slot):
+          self.kept.store(slot)
+        case schedule.Advance(step):
+          self.step.fill_(step)
+          program.replay("advance", self._advance, 1)
+        case schedule.Reverse(step):
+          self.step.fill_(step)
+          program.replay("reverse", self._reverse, 1)
+    self.cotangents.depart(work)
+
+  def _steps(self) -> tuple[int, int]:
+    """The largest number of steps of a world, and the stride of the kept states."""
+    return int(self.pace.accepted.numpy().max()), int(self.kept.stride.numpy()[0])
+
+  def _advance(self) -> None:
+    self.pace.recall(self.step)
+    for stage in range(1, self.flow.nstage + 1):
+      self.flow.solve(stage, self.program.sim.status.collect)
+    self.pace.commit()
+
+  def _reverse(self) -> None:
+    flow, adj, work = self.flow, self.cotangents, self.program.work
+    self.pace.recall(self.step)
+    for stage in range(1, flow.nstage):
+      flow.solve(stage, self.program.sim.status.collect)
+    flow.enter(flow.nstage, work.data)
+    adj.begin()
+    adj.leave(work, flow.nstage)
+    for stage in reversed(range(flow.nstage)):
+      flow.enter(stage, work.data)
+      adj.enter(work, stage)
+      dynamics_vjp(work)
+      activation_vjp(work, adj.act_dot, stage)
+      adj.collect(work)
+      adj.leave(work, stage)
