@@ -13,24 +13,25 @@ from mjgrad._src.integrators.tableau import DOPRI5
 
 
 def integrate(
-  mjm, qpos, qvel, duration, *, act=None, ctrl=None, tol=1e-11, tableau=DOPRI5, step=None
+  mjm, qpos, qvel, duration, *, act=None, tol=1e-11, tableau=DOPRI5, step=None, **inputs
 ):
   """The state (qpos, qvel, act) after `duration` [s], and the number of steps.
 
   Args:
     mjm: the model; its integrator is not used.
-    qpos, qvel, act, ctrl: where to start, and the constant controls.
+    qpos, qvel, act: where to start.
     duration: how long [s].
     tol: relative and absolute tolerance.
     tableau: the method.
     step: size of fixed steps [s]; None adapts them.
+    inputs: constant controls, forces and poses, by their names in MjData.
   """
   mjm = copy.copy(mjm)
   mjm.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
   mjm.opt.tolerance = 0
   mjd = mujoco.MjData(mjm)
-  if ctrl is not None:
-    mjd.ctrl[:] = ctrl
+  for name, value in inputs.items():
+    getattr(mjd, name)[:] = value
   nv, na = mjm.nv, mjm.na
   rotation = np.zeros(nv, dtype=bool)
   for j in range(mjm.njnt):

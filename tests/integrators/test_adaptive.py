@@ -310,7 +310,9 @@ def test_budget_of_steps(driven):
   """Names the world and the time, in place of a hang."""
   mjm, _, points = driven
   sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=mjgrad.Heun(1e-8, 1e-8, max_steps=20))
-  with pytest.raises(mjgrad.StepLimit, match=r"world 0, in a call, [0-9.e-]+ s into its 0.05 s: the budget of 20"):
+  with pytest.raises(
+    mjgrad.StepLimit, match=r"world 0, in a call, [0-9.e-]+ s into its 0.05 s: the budget of 20"
+  ):
     mgt.step(sim, mgt.initial_state(sim), torch.ones(1, mjm.nu))
   assert sim.stats.accepted[0] + sim.stats.rejected[0] == 20
   sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=mjgrad.Euler(step=1e-3))
@@ -404,3 +406,86 @@ def test_what_is_refused(driven):
   mjgrad.Simulator(limited, 1, "cpu", integrator=mjgrad.Tsit5())
   with pytest.raises(mjgrad.UnsupportedFeature, match="actuator 0: an activation that its range"):
     mjgrad.Simulator(limited, 1, "cpu", integrator=mjgrad.Tsit5(), adjoint=mjgrad.Backsolve())
+
+
+TOSS = """
+  <mujoco>
+    <option gravity="0 0 -2" timestep="0.01"><flag eulerdamp="disable" refsafe="disable"/></option>
+    <default><geom solref="0.005 1" solimp="0 0.95 0.001 0.5 2"/></default>
+    <worldbody>
+      <geom type="plane" size="5 5 .1"/>
+      <body pos="0 0 0.2" euler="60 0 0">
+        <freejoint/><geom type="box" size="0.05 0.05 0.05" density="100"/>
+      </body>
+    </worldbody>
+  </mujoco>"""
+# tests/integrators/reference.py at 1e-11, differences over 1e-4 and 1e-5: 0.575767 and 0.575773.
+TOSS_LOSS, TOSS_GRADIENT = -0.2608961, 0.57577
+
+
+def toss(method, adjoint=None):
+  """Where a tossed cube is after a second, and its derivative in the speed that it falls with."""
+  mjm = models.variant(TOSS)
+  sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=method, adjoint=adjoint)
+  state = single(sim, dict(qvel=[0.0, -0.1, -2.0, 0.0, 0.0, 0.0]))
+  state.qvel.requires_grad_()
+  after = mgt.step(sim, state, nstep=100)
+  gradient = torch.autograd.grad(after.qpos[0, 1], state.qvel)[0]
+  return sim.stats, after.qpos[0, 1].item(), gradient[0, 2].item()
+
+
+def test_toss():
+  """Through tens of switches of contacts and friction; the bar is that of the best tolerance.
+
+  Short steps across the switches are what makes the gradient right, with hardly more of them.
+  """
+  method = mjgrad.Dopri5(rtol=1e-6, atol=1e-6, max_step=0.2)
+  stats, loss, gradient = toss(method)
+  assert abs(loss - TOSS_LOSS) < 1e-5
+  assert abs(gradient - TOSS_GRADIENT) < 5e-3 * TOSS_GRADIENT
+  plain, loss, gradient = toss(dataclasses.replace(method, switching=1.0))
+  assert abs(loss - TOSS_LOSS) < 1e-3
+  assert abs(gradient - TOSS_GRADIENT) > 5e-3 * TOSS_GRADIENT
+  assert stats.accepted[0] < 2 * plain.accepted[0]
+
+
+def test_mocap_and_forces():
+  """Inputs besides controls receive their share of every stage, from both adjoints."""
+  mjm = models.variant(
+    """<mujoco><option timestep="0.04" gravity="0 0 0"/><worldbody>
+      <body name="guide" mocap="true" pos="0 0 1"/>
+      <body name="ball" pos="0 0 1">
+        <freejoint/><geom size="0.1" contype="0" conaffinity="0"/>
+      </body>
+    </worldbody>
+    <equality><weld body1="guide" body2="ball" solref="0.1 0.5" solimp="0.2 0.2 1"/></equality>
+    </mujoco>"""
+  )
+  adj = np.array([1.0, 2.0, -1.0, 0.5, 0.3, -0.7])
+  given = {"mocap_pos": np.array([[0.05, -0.02, 1.03]]), "xfrc_applied": np.full((3, 6), 0.1)}
+
+  def moved(eps, name, i):
+    inputs = {key: value.copy() for key, value in given.items()}
+    inputs[name].flat[i] += eps
+    return integrate(mjm, mjm.qpos0, np.zeros(mjm.nv), 0.08, **inputs)[1] @ adj
+
+  truth = {
+    "mocap_pos": [difference(lambda e, i=i: moved(e, "mocap_pos", i), 1e-4) for i in range(3)],
+    "xfrc_applied": [
+      difference(lambda e, i=i: moved(e, "xfrc_applied", i), 1e-3) for i in (12, 17)
+    ],
+  }
+  for adjoint in (mjgrad.Discretise(), mjgrad.Backsolve(mjgrad.Dopri5(1e-7, 1e-7))):
+    method = mjgrad.Tsit5(rtol=1e-7, atol=1e-7)
+    sim = mjgrad.Simulator(mjm, 1, "cpu", integrator=method, adjoint=adjoint)
+    inputs = {
+      name: torch.tensor(value[None], dtype=torch.float32, requires_grad=True)
+      for name, value in given.items()
+    }
+    state = mgt.initial_state(sim).map(torch.Tensor.double)
+    after = mgt.step(sim, state, nstep=2, **inputs)
+    found = torch.autograd.grad((torch.tensor(adj) * after.qvel).sum(), list(inputs.values()))
+    for (name, exact), value in zip(truth.items(), found, strict=True):
+      assert np.linalg.norm(exact) > 1e-2
+      value = value.numpy().reshape(-1)[[12, 17] if name == "xfrc_applied" else slice(None)]
+      np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-4 * np.linalg.norm(exact))

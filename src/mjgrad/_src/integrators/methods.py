@@ -75,7 +75,7 @@ class Adaptive:
   """Tolerance relative to the state. Forces have float32 precision: below 1e-8 it means nothing."""
   atol: float = 1e-5
   """Tolerance in the units of the state."""
-  switching: float = 100.0
+  switching: float = 1000.0
   """Factor on the error of a step in which constraints become active or inactive.
 
   Across such a kink of the forces a step of size h has an error of order h^2, and the gradient
