@@ -248,6 +248,15 @@ def _actuators() -> list[Case]:
     ),
     Case(
       "Actuators",
+      "disabled groups",
+      rig(
+        option='actuatorgroupdisable="2"',
+        actuator='<motor joint="hinge" gear="3"/><position joint="slide" kp="60" group="2"/>',
+      ),
+      ("ctrl",),
+    ),
+    Case(
+      "Actuators",
       "limit of a joint's total force",
       rig(hinge='actuatorfrcrange="-1 1.5"', actuator='<position joint="hinge" kp="6"/>'),
       ("ctrl", "jnt_actfrcrange"),

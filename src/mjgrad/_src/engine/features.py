@@ -12,6 +12,8 @@ import numpy as np
 
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
+from mjgrad._src.engine.disabled import LAW
+from mjgrad._src.engine.disabled import disabled
 from mjgrad._src.engine.discrete_rules import adhesive_actuators
 from mjgrad._src.engine.discrete_rules import is_discrete
 from mjgrad._src.engine.history import delayed
@@ -184,9 +186,6 @@ def unsupported(mjm: mujoco.MjModel) -> list[str]:
     reason = "the engine takes whole steps of these dynamics in the stages of RK4; use Euler"
     add(actuator, active & ~dynamics, reason)
     add(actuator, delayed(mjm), "the engine stops the time of delays in a step of RK4; use Euler")
-  disabled = (1 << np.clip(mjm.actuator_group, 0, 30)) & opt.disableactuator
-  reason = "the engine does not disable groups of actuators; remove it, or zero its gain and bias"
-  add(actuator, disabled != 0, reason)
 
   if is_discrete(mjm):
     feedback = _velocity_feedback(mjm) | _length_feedback(mjm)
@@ -305,6 +304,9 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
     turning = (mjm.actuator_actnum > 0) & _servos_of_angles(mjm)
     reason = "the gear of an angular set point with activation under RK4; use Euler"
     add("actuator_gear", _OBJECT.mjOBJ_ACTUATOR, turning, reason)
+  for name in LAW:
+    reason = "the engine does not disable groups of actuators; remove this one"
+    add(name, _OBJECT.mjOBJ_ACTUATOR, disabled(mjm), reason)
   interpolated = delayed(mjm) & (mjm.actuator_history[:, 1] > 0)
   reason = "the times of the samples between which a delayed control is interpolated"
   add("opt.timestep", _OBJECT.mjOBJ_ACTUATOR, interpolated, reason)

@@ -13,6 +13,7 @@ from mjgrad._src.contact.from_distance import ContactsFromDistance
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine import history
+from mjgrad._src.engine.disabled import without_disabled
 from mjgrad._src.engine.static_geoms import StaticGeoms
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
@@ -114,6 +115,7 @@ class Simulator:
       raise InvalidInput(f"nworld is {nworld}; expected at least 1.")
     if derived not in ("fixed", "follow"):
       raise InvalidInput(f"derived is {derived!r}; expected 'fixed' or 'follow'.")
+    mjm = without_disabled(mjm)
     if integrator is not None:
       mjm = _with_explicit_dynamics(mjm)
     elif adjoint is not None:
