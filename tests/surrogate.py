@@ -119,8 +119,15 @@ class Surrogate:
     if not mjm.opt.disableflags & int(_DISABLE.mjDSBL_REFSAFE):
       timeconst = max(timeconst, 2.0 * mjm.opt.timestep)
     k, b = 1.0 / (imp[1] * timeconst * ratio) ** 2, 2.0 / (imp[1] * timeconst)
+    slide = b
     weight = mjm.body_invweight0[bodies, 0].sum()
     dim, mu = contact.dim, contact.friction
+    if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_DISCRETE:
+      h = mjm.opt.timestep
+      assert h * h * k * d < 1.0
+      count = 1.0 + h * b + h * h * k * d
+      slide, b, k = b / (1.0 + h * b), (b + h * k * d) / count, k / count
+      weight /= count
     spring = k * d * depth
     if dim == 1:
       row = motion[:1]
@@ -133,8 +140,8 @@ class Surrogate:
       force = self._quadratic(np.full(len(row), d / ((1.0 - d) * weight)))
       return row, -b * row @ mjd.qvel + spring, force
     row = motion[:dim]
-    aref = -b * row @ mjd.qvel
-    aref[0] += spring
+    aref = -slide * row @ mjd.qvel
+    aref[0] = -b * row[0] @ mjd.qvel + spring
     return row, aref, self._cone(d / ((1.0 - d) * weight), mu[: dim - 1])
 
   def _cone(self, d0: float, friction: np.ndarray):

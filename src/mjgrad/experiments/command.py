@@ -19,6 +19,9 @@ Tables = Mapping[str, Columns]
 
 EXPERIMENTS = {
   "toy": "a point mass bounces: the gradient of penalty and of ideal contacts against the step",
+  "toss": "five bodies are thrown on the ground: fixed and adaptive steps against the truth",
+  "pareto": "the cube: error of the gradient against run time, for every integrator",
+  "parallel": "balls from different heights in one batch: every world has its own steps",
   "billiard": "two balls: the gradient of a shot that misses, with contacts from distance",
 }
 

@@ -162,7 +162,7 @@ class Surrogate:
       inputs=[m.ngeom, d.nacon, d.contact.geom, self._selected, self._law],
       outputs=[d.contact.includemargin, self._margin, self.contact_law],
     )
-    adapter.make_constraint(m, d)
+    adapter.constrain(m, d)
     wp.launch(
       _rows,
       dim=d.naconmax,
@@ -200,6 +200,7 @@ def _detecting(model: mjw.Model, selected: np.ndarray, width: float) -> mjw.Mode
     iterations=max(ITERATIONS, model.opt.iterations),
     ls_iterations=max(LS_ITERATIONS, model.opt.ls_iterations),
     tolerance=wp.full(1, TOLERANCE, dtype=float),
+    run_collision_detection=False,
   )
   return dataclasses.replace(
     model,

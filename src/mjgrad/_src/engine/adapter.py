@@ -47,7 +47,6 @@ ellipsoid_fluid_slope = _geom_ellipsoid_fluid_B
 history_find_index = _history_find_index
 history_insert_vector = _history_insert_vector
 history_physical_index = _history_physical_index
-make_constraint = mjw.make_constraint
 make_data = mjw.make_data
 put_model = mjw.put_model
 segment_weights = _segment_weights
@@ -94,12 +93,10 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
   """
   if m.opt.integrator == mjw.IntegratorType.DISCRETE:
     kinematics(m, d)
-    mjw.fwd_position(m, d, factorize=False)
-    mjw.fwd_velocity(m, d)
-    mjw.fwd_actuation(m, d)
+    constrain(m, d)
     return
   collide(m, d)
-  mjw.make_constraint(m, d)
+  constrain(m, d)
 
 
 def collide(m: mjw.Model, d: mjw.Data) -> None:
@@ -114,10 +111,29 @@ def collide(m: mjw.Model, d: mjw.Data) -> None:
   mjw.collision(m, d)
 
 
+def constrain(m: mjw.Model, d: mjw.Data) -> None:
+  """The second half of `linearization_point`; under `discrete` it detects contacts once more.
+
+  With `opt.run_collision_detection` off the rows are those of the contacts in `d`.
+  """
+  if m.opt.integrator == mjw.IntegratorType.DISCRETE:
+    mjw.fwd_position(m, d, factorize=False)
+    mjw.fwd_velocity(m, d)
+    mjw.fwd_actuation(m, d)
+  else:
+    mjw.make_constraint(m, d)
+
+
 def solve(m: mjw.Model, d: mjw.Data) -> None:
-  """Solves for `d.qacc` with the rows and `d.qfrc_smooth` in `d`, from `d.qacc_warmstart`."""
-  mjw.factor_m(m, d)
-  mjw.solve_m(m, d, d.qacc_smooth, d.qfrc_smooth)
+  """Solves for `d.qacc` with the rows and `d.qfrc_smooth` in `d`, from `d.qacc_warmstart`.
+
+  Under `discrete` the engine adds up `d.qfrc_smooth` again.
+  """
+  if m.opt.integrator == mjw.IntegratorType.DISCRETE:
+    mjw.fwd_acceleration(m, d)
+  else:
+    mjw.factor_m(m, d)
+    mjw.solve_m(m, d, d.qacc_smooth, d.qfrc_smooth)
   mjw.solve(m, d)
 
 

@@ -258,13 +258,9 @@ def _without_hull(mjm: mujoco.MjModel, geoms: set[int]) -> np.ndarray:
 
 def without_surrogate(mjm: mujoco.MjModel) -> list[str]:
   """Every element that contacts from distance cannot be beside, as `element: reason`."""
-  found = []
-  if is_discrete(mjm):
-    found.append("option integrator discrete: contacts from distance; use another integrator")
   adhesive = _where(mjm.actuator_trntype == int(mujoco.mjtTrn.mjTRN_BODY))
   reason = "adhesion to what is near, beside contacts from distance"
-  found.extend(f"{name}: {reason}" for name in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, adhesive))
-  return found
+  return [f"{name}: {reason}" for name in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, adhesive)]
 
 
 def without_backsolve(mjm: mujoco.MjModel) -> list[str]:

@@ -1,0 +1,21 @@
+"""The errors over run time: better with a smaller tolerance, and in less time than fixed steps."""
+
+import numpy as np
+import pytest
+
+from mjgrad._src.integrators import methods
+from mjgrad.experiments import pareto
+
+
+@pytest.mark.slow
+def test_errors_and_times(monkeypatch):
+  monkeypatch.setattr(pareto, "ADAPTIVE", {methods.Tsit5: (1e-4, 1e-6)})
+  monkeypatch.setattr(pareto, "FIXED", {methods.RK4: (1e-3,)})
+  monkeypatch.setattr(pareto, "MUJOCO", {"Euler": (1e-3,)})
+  monkeypatch.setattr(pareto, "first_use", lambda _device: {"wall": [0.0], "cpu": [0.0]})
+  tables = pareto.run()
+  error = dict(zip(tables["pareto"]["method"], tables["pareto"]["grad_error"], strict=True))
+  assert error["Tsit5"] <= 1e-2
+  assert error["MuJoCo's Euler"] > 10 * error["Tsit5"]
+  assert np.all(tables["pareto"]["run_time"] > 0.0)
+  assert any("Tsit5" in line for line in pareto.summary(tables))
