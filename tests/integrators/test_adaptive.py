@@ -489,3 +489,33 @@ def test_mocap_and_forces():
       assert np.linalg.norm(exact) > 1e-2
       value = value.numpy().reshape(-1)[[12, 17] if name == "xfrc_applied" else slice(None)]
       np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-4 * np.linalg.norm(exact))
+
+
+def test_contacts_from_distance():
+  """The surrogate acts at the stages of every method: all are near the one that MuJoCo has."""
+  mjm = models.variant(
+    """<mujoco><option timestep="0.01" gravity="0 0 -1"/><worldbody>
+      <geom type="plane" size="1 1 .1"/>
+      <body pos="0 0 0.13"><freejoint/><geom size="0.1"/></body>
+    </worldbody></mujoco>""",
+    integrator="rk4",
+  )
+  found = []
+  pair = mjgrad.Dopri5(rtol=1e-6, atol=1e-6)
+  for method, adjoint in ((None, None), (pair, None), (pair, mjgrad.Backsolve())):
+    sim = mjgrad.Simulator(
+      mjm,
+      1,
+      "cpu",
+      integrator=method,
+      adjoint=adjoint,
+      surrogate=mjgrad.ContactsFromDistance(width=0.05),
+    )
+    state = single(sim, dict(qvel=[0.3, 0.0, -0.5, 0.0, 0.0, 0.0]))
+    state.qvel.requires_grad_()
+    after = mgt.step(sim, state, nstep=3)
+    loss = after.qvel.sum() + after.qpos[0, 2]
+    found.append(torch.autograd.grad(loss, state.qvel)[0])
+  assert (found[0] - 1).abs().max() > 0.1  # a ball that does not touch, and yet has a force
+  for other in found[1:]:
+    torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-4)

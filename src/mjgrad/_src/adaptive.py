@@ -5,7 +5,7 @@ graph of one attempt, for all worlds at once, is replayed until none of them is 
 that is at the end rests, and no world's result depends on another's.
 
     attempt     plan h, solve the stages, judge, take or leave the step
-                                                integrators/flow.py, controller.py
+                                                integrators/flow.py, controller.py, pace.py
     backward    through the steps that were taken, or by steps of its own
                                                 adjoint/discretise.py, adjoint/backsolve.py
 """
@@ -22,9 +22,9 @@ from mjgrad._src.adjoint.backsolve import ContinuousAdjoint
 from mjgrad._src.adjoint.discretise import DiscreteAdjoint
 from mjgrad._src.graphs import head
 from mjgrad._src.integrators import coordinates
-from mjgrad._src.integrators.controller import Pace
 from mjgrad._src.integrators.flow import Flow
 from mjgrad._src.integrators.methods import Backsolve
+from mjgrad._src.integrators.pace import Pace
 from mjgrad._src.rollout import Program
 
 ATTEMPTS_PER_LOOK = 8

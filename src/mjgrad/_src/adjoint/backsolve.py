@@ -10,12 +10,12 @@ import warp as wp
 
 from mjgrad._src.adjoint.step_vjp import dynamics_vjp
 from mjgrad._src.graphs import head
-from mjgrad._src.integrators.controller import Pace
 from mjgrad._src.integrators.costate import Costate
 from mjgrad._src.integrators.flow import Flow
 from mjgrad._src.integrators.flow_vjp import activation_vjp
 from mjgrad._src.integrators.flow_vjp import from_work
 from mjgrad._src.integrators.flow_vjp import to_work
+from mjgrad._src.integrators.pace import Pace
 
 
 class ContinuousAdjoint:
