@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 
 import mujoco
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from mjgrad._src import linearize
 from mjgrad._src.check import command
+from mjgrad._src.check import runner
 from mjgrad._src.check.runner import PARAMETERS
 from tests import models
 from tests import oracles
@@ -94,6 +96,37 @@ def test_engine_that_steps_elsewhere_is_not_compared(monkeypatch, device):
   result = oracles.run_check(models.cartpole(), nstates=8, params=(), device=device)
   assert result.differing == (3,)
   assert all(3 not in c.compared for c in result.channels)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_other_contacts_are_named_where_a_gradient_is_wrong(monkeypatch, device, missing):
+  mjm = mujoco.MjModel.from_xml_string("""
+    <mujoco>
+      <worldbody>
+        <geom name="floor" type="plane" size="1 1 1"/>
+        <body pos="0 0 0.099"><freejoint/><geom name="ball" size="0.1"/></body>
+      </worldbody>
+    </mujoco>""")
+  right, touching = linearize.step_gradient, runner._Engine.touching
+
+  def wrong(*args, **kwargs):
+    out = right(*args, **kwargs)
+    out.grad["qvel"] *= 1.1
+    return out
+
+  def fewer(engine, world):
+    found = touching(engine, world)
+    return found - Counter({pair: missing for pair in found})
+
+  monkeypatch.setattr(linearize, "step_gradient", wrong)
+  monkeypatch.setattr(runner._Engine, "touching", fewer)
+  result = oracles.run_check(mjm, nstates=4, params=(), device=device)
+  assert not result.passed
+  resting = [s for s, state in enumerate(result.states) if state.ncon]
+  assert resting
+  assert set(result.differing) == (set(resting) if missing else set())
+  named = "geoms floor and ball: 1 contacts in C MuJoCo, 0 in the engine"
+  assert (named in result.to_text()) == bool(missing)
 
 
 def test_given_states_are_used(device):

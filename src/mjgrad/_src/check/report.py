@@ -103,6 +103,8 @@ class StateResult:
     forward_error: error of the engine's step (see `compare.py`); above 1 it differs.
     switch_distance: relative distance to the nearest switch.
     nearest_switch: what would switch there.
+    touching: geoms that touch at another number of contacts in C MuJoCo than in the engine, looked
+      for where a gradient is beyond the bar; the state is a differing one then.
   """
 
   kind: str
@@ -112,6 +114,7 @@ class StateResult:
   forward_error: float
   switch_distance: float
   nearest_switch: str
+  touching: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class CheckResult:
     device: where the engine ran.
     channels: one result per channel.
     states: one result per state.
-    differing: indices of states where the engine's forward step differs from C MuJoCo's.
+    differing: indices of states where the engine's forward step differs from C MuJoCo's, or where
+      gradients are beyond the bar and geoms touch at other numbers of contacts.
     reframed: those of them that agree, or agree better, once C MuJoCo uses the engine's tangents of
       plane-capsule contacts; they are compared with that oracle, the others do not count.
   """
@@ -216,7 +220,8 @@ class CheckResult:
     lines.append(_listing("States where the engine's step differs from C MuJoCo", self.differing))
     for i in self.differing:
       s = self.states[i]
-      lines.append(f"  {i}: {s.kind}, {', '.join(s.labels)}; {s.forward_error:.2g} x tolerance")
+      why = s.touching or f"{s.forward_error:.2g} x tolerance"
+      lines.append(f"  {i}: {s.kind}, {', '.join(s.labels)}; {why}")
     if self.reframed:
       title = "Of these, compared on the engine's tangents of plane-capsule contacts"
       lines.append(_listing(title, self.reframed))

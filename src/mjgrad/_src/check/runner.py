@@ -1,5 +1,6 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -104,17 +105,23 @@ def run_check(
       local[s] = replace(there, jacobians=local[s].jacobians | there.jacobians)
     again = {c.channel: c for c in compared(tuple(wrong))}
     results = tuple(better(c, again.get(c.channel, c)) for c in results)
+  wrong_at = {s for c in results for s in c.beyond}
+  touching = {s: anchors[s].touching(engine.touching(s)) for s in wrong_at}
+  touching = {s: difference for s, difference in touching.items() if difference}
+  results = tuple(
+    replace(c, compared=tuple(s for s in c.compared if s not in touching)) for c in results
+  )
   return CheckResult(
     model=model_name(mjm),
     seed=seed,
     device=engine.device,
     channels=results,
     states=tuple(
-      _state_result(state, here, error)
-      for state, here, error in zip(states, local, errors, strict=True)
+      _state_result(state, here, errors[s], touching.get(s, ""))
+      for s, (state, here) in enumerate(zip(states, local, strict=True))
     ),
-    differing=tuple(sorted((*left_out, *reframed))),
-    reframed=reframed,
+    differing=tuple(sorted({*left_out, *reframed, *touching})),
+    reframed=tuple(s for s in reframed if s not in touching),
   )
 
 
@@ -176,6 +183,28 @@ class _Anchor:
     nearest = min(own.branch, here.branch, key=lambda branch: branch.distance)
     return replace(here, branch=replace(nearest, distance=0.0))
 
+  def touching(self, others: Counter) -> str:
+    """The geoms that touch at other numbers of contacts than in `others`, and these numbers."""
+    oracle = self.oracle
+    oracle.step(self.own.point)
+    contact = oracle.mjd.contact
+    mine = _pairs(contact.geom[contact.efc_address >= 0])
+
+    def name(geomid: int) -> str:
+      return oracle.mjm.geom(geomid).name or str(geomid)
+
+    return ", ".join(
+      f"geoms {name(pair[0])} and {name(pair[1])}: {mine[pair]} contacts in C MuJoCo, "
+      f"{others[pair]} in the engine"
+      for pair in sorted(mine | others)
+      if mine[pair] != others[pair]
+    )
+
+
+def _pairs(geoms: np.ndarray) -> Counter:
+  """How often each pair of geoms is in an array of pairs, shape [n, 2]."""
+  return Counter((int(a), int(b)) for a, b in np.sort(geoms, axis=1))
+
 
 def _reframe(
   mjm: mujoco.MjModel,
@@ -211,7 +240,9 @@ def model_name(mjm: mujoco.MjModel) -> str:
   return bytes(mjm.names).split(b"\0", 1)[0].decode() or "unnamed model"
 
 
-def _state_result(state: CheckState, here: Linearisation, error: float) -> StateResult:
+def _state_result(
+  state: CheckState, here: Linearisation, error: float, touching: str
+) -> StateResult:
   return StateResult(
     kind=state.kind,
     labels=state.labels,
@@ -220,6 +251,7 @@ def _state_result(state: CheckState, here: Linearisation, error: float) -> State
     forward_error=error,
     switch_distance=here.branch.distance,
     nearest_switch=here.branch.nearest,
+    touching=touching,
   )
 
 
@@ -243,6 +275,15 @@ class _Engine:
   @property
   def device(self) -> str:
     return str(self._sim.device)
+
+  def touching(self, world: int) -> Counter:
+    """How many contacts with constraint rows every pair of geoms has, after `gradients`."""
+    data = self._sim.data
+    count = int(data.nacon.numpy()[0])
+    contact = data.contact
+    here = contact.worldid.numpy()[:count] == world
+    here &= contact.efc_address.numpy()[:count, 0] >= 0
+    return _pairs(contact.geom.numpy()[:count][here])
 
   def _stack(self, name: str) -> np.ndarray:
     return np.stack([getattr(point, name) for point in self._points])
