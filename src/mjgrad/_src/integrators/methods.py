@@ -160,7 +160,8 @@ class Discretise:
   """Discretise, then optimise: the exact gradient of the steps that were taken.
 
   It agrees with the result to rounding, whatever the tolerance, and is the right choice but where
-  memory for a few states is missing.
+  memory for a few states is missing. The time at which a force jumps has no gradient: contacts and
+  limits that are hit need a `solimp` that starts at zero (docs/adaptive.md, Jumps).
   """
 
   checkpoints: int = 32
