@@ -50,7 +50,7 @@ def passed(rows: list[dict]) -> bool:
 
 def page(report: dict) -> str:
   """The table of the page."""
-  header = ("toss", "`qpos`", "`qvel`", "growth", "steps in contact", "switching", "differing")
+  header = ("scene", "tosses", "`qpos`", "`qvel`", "growth", "in contact", "switching", "differing")
   lines = []
   for name in tosses.TOSSES:
     rows = report["tosses"].get(name)
@@ -61,7 +61,7 @@ def page(report: dict) -> str:
       ]
       growth = max(row["growth"] for row in rows)
       counts = [sum(row[c] for row in rows) for c in ("touching", "switching", "differing")]
-      lines.append((name, *errors, f"{growth:.0e}", *counts))
+      lines.append((name, len(rows), *errors, f"{growth:.0e}", *counts))
   return pages.table(header, lines)
 
 

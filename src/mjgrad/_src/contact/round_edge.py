@@ -37,6 +37,7 @@ from mjgrad._src.contact.surface import CYLINDER
 from mjgrad._src.contact.surface import FLAT_TILT
 from mjgrad._src.contact.surface import LINE
 from mjgrad._src.contact.surface import MESH
+from mjgrad._src.contact.surface import POINT
 from mjgrad._src.contact.surface import Meshes
 from mjgrad._src.contact.surface import Surface
 from mjgrad._src.contact.surface import scaled
@@ -44,10 +45,8 @@ from mjgrad._src.contact.witness import normal_motion
 
 wp.set_module_options({"enable_backward": False})
 
-TIED = wp.constant(2e-3)
+TIED = wp.constant(5e-3)
 """Cosine of the angle between n_0 and a side below which n_0 is normal to it."""
-SHORTER = wp.constant(1e-3)
-"""How much shorter than rho, relative, o is at least where the first witness point is on a cap."""
 FAR = wp.constant(1e10)
 
 
@@ -143,6 +142,82 @@ def _furthest(geomtype: int, size: wp.vec3, meshes: Meshes, meshid: int, face: F
 
 
 @wp.func
+def _on_border(
+  edge: RoundEdge,
+  pos: wp.vec3,
+  half: float,
+  corner: wp.vec3,
+  facetype: int,
+  facepos: wp.vec3,
+  facerot: wp.mat33,
+  facesize: wp.vec3,
+  meshes: Meshes,
+  meshid: int,
+  face: Face,
+  slack: float,
+) -> RoundEdge:
+  """The first witness point where it is on the border of the face.
+
+  o says how far n_0 rises along the axis, but not to which end, and hardly if it is little: then
+  the feature says it, which is nearest to the line of the axis beyond an end of the capsule.
+  """
+  out = edge
+  a = edge.axis
+  length = wp.length(edge.offset)
+  rise = float(0.0)
+  if edge.capsule and length < edge.radius - slack:
+    rise = wp.sqrt(1.0 - length * length / (edge.radius * edge.radius))
+  best = float(FAR)
+  for k in range(2):
+    end = float(0.0)
+    n = edge.offset / length
+    if rise > 0.0:
+      end = 2.0 * float(k) - 1.0
+      n = edge.offset / edge.radius + end * rise * a
+    g = -wp.transpose(facerot) @ n
+    feature, place = _furthest(facetype, facesize, meshes, meshid, face, g)
+    feature.line = facerot @ feature.line
+    feature.radius = facerot @ feature.radius @ wp.transpose(facerot)
+    place = facepos + facerot @ place
+    apart = place - pos - end * half * a
+    miss = apart - wp.dot(apart, n) * n
+    if rise == 0.0:
+      miss -= wp.dot(miss, a) * a
+    if feature.free == LINE and wp.length(miss) < 10.0 * slack:
+      feature.free = POINT  # of the side that is all but normal to n, only the vertex touches
+      feature.line = wp.vec3()
+    miss -= wp.dot(miss, feature.line) * feature.line
+    if wp.length(miss) < best:
+      best = wp.length(miss)
+      out.cap = end
+      out.normal = n
+      out.feature = feature
+      out.place = place
+  e = out.feature.line
+  apart = out.place - pos
+  c = wp.dot(a, e)
+  along = wp.dot(apart, a - c * e) / (1.0 - c * c)
+  if edge.capsule and wp.abs(along) > half and out.cap == 0.0:
+    out.cap = wp.sign(along)
+  if out.cap != 0.0 and facetype != CYLINDER:
+    apart -= out.cap * half * a
+    apart -= wp.dot(apart, e) * e
+    out.normal = wp.sign(wp.dot(apart, out.normal)) * wp.normalize(apart)
+  n = out.normal
+  out.surface.radius = edge.radius * (wp.identity(n=3, dtype=float) - wp.outer(n, n))
+  if out.cap == 0.0:
+    out.surface.free = LINE
+    out.surface.line = a
+  else:
+    along = out.cap * half
+  first = pos + along * a + edge.radius * n
+  out.place -= wp.dot(out.place - first, e) * e
+  out.back = first - corner
+  out.gap = wp.dot(n, out.place - first)
+  return out
+
+
+@wp.func
 def round_edge(
   geomtype: int,
   pos: wp.vec3,
@@ -178,46 +253,13 @@ def round_edge(
   out.on_face = wp.length(offset - flat) < 2.0 * slack
   if out.on_face:
     offset = flat
-  else:
-    # On the side, or on the cap at either end, whichever the feature is under.
-    best = float(FAR)
-    length = wp.length(offset) / rho
-    on_cap = out.capsule and length < 1.0 - SHORTER
-    for k in range(2):
-      normal = wp.normalize(offset)
-      end = float(0.0)
-      if on_cap:
-        end = 2.0 * float(k) - 1.0
-        normal = offset / rho + end * wp.sqrt(1.0 - length * length) * axis
-      n = rot @ normal
-      g = -wp.transpose(facerot) @ n
-      feature, place = _furthest(facetype, facesize, meshes, meshid, face, g)
-      feature.line = facerot @ feature.line
-      apart = facepos + facerot @ place - pos - end * size[1] * (rot @ axis)
-      miss = apart - wp.dot(apart, n) * n - wp.dot(apart, feature.line) * feature.line
-      if wp.length(miss) < best:
-        best = wp.length(miss)
-        first = wp.vec3(0.0, 0.0, end * size[1]) + rho * normal
-        out.cap = end
-        out.surface = Surface()
-        if not on_cap:
-          first[2] = x[2]
-          out.surface.free = LINE
-          out.surface.line = rot @ axis
-        out.surface.radius = rho * (wp.identity(n=3, dtype=float) - wp.outer(n, n))
-        feature.radius = facerot @ feature.radius @ wp.transpose(facerot)
-        out.feature = feature
-        out.normal = n
-        out.place = facepos + facerot @ place
-        out.back = rot @ (first - x)
-        apart = out.place - pos - rot @ first
-        out.gap = wp.dot(n, apart)
-        if feature.free == LINE:
-          out.place -= wp.dot(apart, feature.line) * feature.line
-        if not on_cap:
-          out.back += wp.dot(apart, rot @ axis) * (rot @ axis)
   out.axis = rot @ axis
   out.offset = rot @ offset
+  if not out.on_face:
+    corner = pos + rot @ x
+    out = _on_border(
+      out, pos, size[1], corner, facetype, facepos, facerot, facesize, meshes, meshid, face, slack
+    )
   return out
 
 
@@ -228,6 +270,7 @@ def round_edge_objective(
   u_face: wp.vec3,
   o_face: wp.vec3,
   u_feature: wp.vec3,
+  u_line: wp.vec3,
   u_cap: wp.vec3,
   r: float,
   m: wp.vec3,
@@ -237,7 +280,7 @@ def round_edge_objective(
   adj_point: wp.vec3,
   adj_m: wp.vec3,
 ) -> wp.float32:
-  """Linear in the velocities at the corner, of the feature, and of the cap against its body."""
+  """Linear in the velocities; those of the line and of the cap are relative to their body."""
   a = edge.axis
   dm = wp.cross(o_face, m)
   bent = wp.cross(o_edge, m) - dm
@@ -254,7 +297,7 @@ def round_edge_objective(
   if edge.on_face and not edge.capsule:
     side = wp.normalize(wp.cross(a, edge.offset))
     moved = (edge.radius * wp.dot(side, bent) / wp.length(wp.cross(a, m))) * side
-  dv = u_edge + moved + edge.swelling * (dm - wp.cross(o_edge, m))
+  dv = u_edge + u_line + moved + edge.swelling * (dm - wp.cross(o_edge, m))
   if edge.end == 0.0:
     dv = corner_motion(dv, u_face, a, plane)
   dr = wp.dot(m, dv - u_face)
@@ -306,16 +349,18 @@ def round_edge_vjp(
   )
   border = border_near(facetype, facerot, facesize, meshes, meshid, face, foot)
   zero = wp.vec3()
-  adj_u1, adj_o1, adj_u2, adj_o2, adj_u3, adj_u4, _r, _m, _e, _p, _d, _q, _n = wp.grad(
+  adj_u1, adj_o1, adj_u2, adj_o2, adj_u3, adj_line, adj_cap, _r, _m, _e, _p, _d, _q, _n = wp.grad(
     round_edge_objective
-  )(zero, zero, zero, zero, zero, zero, dist, m, edge, border.side, adj_dist, adj_point, adj_m)
+  )(
+    zero, zero, zero, zero, zero, zero, zero, dist, m, edge, border.side, adj_dist, adj_point, adj_m
+  )
   geom = GeomAdjoint()
   geom.force = adj_u1
   geom.torque = adj_o1 + wp.cross(corner - pos, adj_u1)
-  geom.size[0] = wp.dot(edge.offset, adj_u1) / edge.radius
+  geom.size[0] = wp.dot(edge.offset, adj_line) / edge.radius
   if edge.capsule:
-    geom.margin = 0.5 * (geom.size[0] + wp.dot(m, adj_u1))
-  geom.size[1] = wp.dot(edge.axis, edge.end * adj_u1 + edge.cap * adj_u4)
+    geom.margin = 0.5 * (geom.size[0] + wp.dot(m, adj_line))
+  geom.size[1] = wp.dot(edge.axis, edge.end * adj_line + edge.cap * adj_cap)
   other = GeomAdjoint()
   other.force = adj_u2 + adj_u3
   other.torque = adj_o2 + wp.cross(corner - facepos, adj_u2)
