@@ -387,7 +387,7 @@ def _contacts() -> list[Case]:
         "Contacts",
         f"{a}, {b}",
         contact(a, b),
-        ("geom_friction", "geom_size") if b in size else ("geom_friction",),
+        ("geom_friction",) + ("geom_size",) * (b in size) + ("hfield_size",) * (a == "hfield"),
       )
       for a, b in pairs
     ),
@@ -448,6 +448,7 @@ LIMITED = {
   "Joints: friction loss": Limit(
     ("dof_invweight0",), 1e-3, 5e-2, "a row that sticks moves less than float32 knows"
   ),
+  "Contacts: hfield, ellipsoid": Limit(_WEIGHT, 1e-3, 2e-2, _WITNESS),
   "Contacts: sphere, ellipsoid": Limit(
     (*_WEIGHT, "geom_solimp", "geom_margin", "opt.timestep"), 2e-3, 2e-1, _WITNESS
   ),

@@ -173,7 +173,8 @@ def contact(
   mass = "" if second == "sdf" else 'mass="0.9"'
   common = f'condim="{condim}" {geom}'
   height = HEIGHT[first] + HEIGHT[second] - 0.003
-  upper = _geom(second, f'name="second" friction="0.6 0.02 0.01" margin="0.002" {mass} {common}')
+  margin = 0.0 if first == "hfield" else 0.002
+  upper = _geom(second, f'name="second" friction="0.6 0.02 0.01" margin="{margin}" {mass} {common}')
   lower = f'name="first" friction="0.8 0.03 0.02" {common}'
   if first in ("plane", "hfield"):
     axis = f'zaxis="{tumble} 1"' if first == "plane" else ""

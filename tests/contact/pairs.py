@@ -11,6 +11,7 @@ from tests.contact.boxes import BoxOracle
 
 GEOMS = {
   "plane": 'type="plane" size="1 1 1"',
+  "hfield": 'type="hfield" hfield="hills"',
   "sphere": 'type="sphere" size="0.1"',
   "capsule": 'type="capsule" size="0.07 0.12"',
   "ellipsoid": 'type="ellipsoid" size="0.1 0.15 0.07"',
@@ -23,6 +24,7 @@ GEOMS = {
 }
 """The cuboid is the box as a mesh. Four faces of the roof, four degrees steep, meet at (0, 0); a
 fifth one, half a degree steep, begins at (0, 0.04)."""
+ELEVATIONS = np.random.default_rng(2).integers(0, 17, size=30) / 16.0
 
 
 def scene(
@@ -33,20 +35,25 @@ def scene(
   ccd_tolerance: float = 1e-6,
   ccd_iterations: int = 50,
   scale: float = 1.0,
+  mesh_scale: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> mujoco.MjModel:
-  """A free geom, and another one that is free too, or a plane, all `scale` times as large.
+  """A free geom and another one, free too, a plane or a height field, all `scale` times as large.
 
   Contacts of curved geoms are as good as the tolerance of their detector; its default is 1e-6.
+  `mesh_scale` is that of the meshes' own.
   """
   body = """<body><freejoint/><geom {} mass="{}" friction="{} 0.03 0.02" condim="{}"/></body>"""
-  lower = f'<geom {GEOMS["plane"]} condim="{condim}"/>'
-  if first != "plane":
+  lower = f'<geom {GEOMS[first]} condim="{condim}"/>'
+  if first not in ("plane", "hfield"):
     lower = body.format(GEOMS[first], 1.3, 0.8, condim)
   spec = mujoco.MjSpec.from_string(f"""
     <mujoco>
+      <default><mesh scale="{" ".join(map(str, mesh_scale))}"/></default>
       <option timestep="0.004" cone="{cone}" ccd_tolerance="{ccd_tolerance}"
               ccd_iterations="{ccd_iterations}"/>
       <asset>
+        <hfield name="hills" nrow="5" ncol="6" size="0.5 0.4 0.05 0.2"
+                elevation="{" ".join(map(str, ELEVATIONS))}"/>
         <mesh name="rock" vertex="0 0 0.1  0.1 0 -0.05  -0.1 0.1 -0.05  -0.1 -0.1 -0.05
                                   0.05 0.12 0.03"/>
         <mesh name="frustum" vertex="-.1 -.08 -.07  .11 -.09 -.07  .1 .1 -.07  -.09 .1 -.07
@@ -110,16 +117,18 @@ def touching(
   while True:
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
-    qpos = np.concatenate([np.zeros(3), random_quat(rng)])
+    qpos, place = np.concatenate([np.zeros(3), random_quat(rng)]), np.zeros(3)
     if mjm.nq == 7:
       direction = np.array([0.0, 0.0, 1.0])
+      if mujoco.mjtGeom.mjGEOM_HFIELD in mjm.geom_type:
+        place[:2] = rng.uniform(-0.25, 0.25, size=2)
     else:
       qpos = np.concatenate([np.zeros(3), random_quat(rng), qpos])
     target = -rng.uniform(*depth)
     low, high = 0.0, reach
     for _ in range(30):
       middle = 0.5 * (low + high)
-      qpos[-7:-4] = middle * direction
+      qpos[-7:-4] = place + middle * direction
       collide(mjm, mjd, qpos)
       apart = mjd.contact.dist.min() if mjd.ncon else 1.0
       low, high = (low, middle) if apart > target else (middle, high)

@@ -9,8 +9,15 @@ import pytest
 import warp as wp
 
 from mjgrad._src.check import contacts
+from mjgrad._src.contact.deformation import ShapeAdjoint
+from mjgrad._src.contact.deformation import add_height_field
+from mjgrad._src.contact.deformation import add_mesh_scale
+from mjgrad._src.contact.height_field import HFIELD
+from mjgrad._src.contact.height_field import HeightFields
+from mjgrad._src.contact.height_field import height_fields
 from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad._src.contact.solid import solid_geometry_vjp
+from mjgrad._src.contact.surface import MESH
 from mjgrad._src.contact.surface import Meshes
 from mjgrad._src.contact.surface import meshes
 from tests.contact import pairs
@@ -21,6 +28,10 @@ wp.set_module_options({"enable_backward": False})
 RTOL = 2e-4
 COUNT = 12
 STEPS = (2e-5, 1e-5)
+# Elevations and vertices are float32 in C MuJoCo: large steps, and one of Richardson's.
+COARSE_STEPS = (2.0**-10, 2.0**-11)
+COARSE_SWITCH = 1e-3
+POSE, TURN, SIZE, MARGIN, FIELD_SIZE, ELEVATION, SCALE = range(7)
 # Two differences that disagree straddle a switch: a feature, or the reference of the tangents.
 SWITCH = 1e-5
 NAMES = [mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in range(9)]
@@ -36,6 +47,7 @@ def _vjp(
   rot: wp.array2d[wp.mat33],
   size: wp.array[wp.vec3],
   table: Meshes,
+  fields: HeightFields,
   manifolds: bool,
   margin: float,
   index: wp.array[int],
@@ -48,11 +60,12 @@ def _vjp(
   adj_frame_in: wp.array[wp.mat33],
   # Adjoint out (+=):
   adj_out: wp.array3d[wp.vec3],
+  adj_shape_out: wp.array[ShapeAdjoint],
   # Out:
   margin_out: wp.array[float],
 ):
   i = wp.tid()
-  adj1, adj2 = solid_geometry_vjp(
+  adj1, adj2, elevations = solid_geometry_vjp(
     types[0],
     pos[i, 0],
     rot[i, 0],
@@ -64,6 +77,7 @@ def _vjp(
     size[1],
     meshid[1],
     table,
+    fields,
     0.0,
     manifolds,
     index[i],
@@ -82,10 +96,16 @@ def _vjp(
   adj_out[i, 1, 1] += adj2.torque
   adj_out[i, 1, 2] += adj2.size
   margin_out[i] = adj1.margin + adj2.margin
+  if types[0] == HFIELD:
+    add_height_field(i, meshid[0], fields, rot[i, 0], adj1, elevations, adj_shape_out[0])
+  if types[0] == MESH:
+    add_mesh_scale(i, meshid[0], rot[i, 0], adj1, adj_shape_out[0])
+  if types[1] == MESH:
+    add_mesh_scale(i, meshid[1], rot[i, 1], adj2, adj_shape_out[1])
 
 
 class Contact:
-  """A contact of two geoms as a function of their poses and sizes.
+  """A contact of two geoms as a function of their poses, sizes and shapes.
 
   Geoms are displaced in the data: by a vector, and turned about their own centre.
   """
@@ -108,11 +128,10 @@ class Contact:
     return float(contact.dist), contact.pos.copy(), contact.frame.reshape(3, 3).copy()
 
   def displaced(self, side, kind, k, delta):
-    """Contact with geom `side` moved (kind 0), turned (1) or resized (2) along axis k.
-
-    Kind 3 widens its margin.
-    """
+    """Contact with one entry of a kind of input of geom `side` displaced."""
     geom = self.geoms[side]
+    if kind > MARGIN:
+      return self._deformed(int(self.mjm.geom_dataid[geom]), kind, k, delta)
     size, margin = self.mjm.geom_size[geom].copy(), self.mjm.geom_margin[geom]
     if kind == 0:
       self.mjd.geom_xpos[geom, k] += delta
@@ -132,16 +151,46 @@ class Contact:
     self.mjd.geom_xmat[geom] = self.rot[side].reshape(-1)
     return found
 
+  def _deformed(self, data, kind, k, delta):
+    mjm = self.mjm
+    normals = mjm.mesh_polynormal.copy()
+    if kind == SCALE:
+      start, count = mjm.mesh_vertadr[data], mjm.mesh_vertnum[data]
+      field, quat = mjm.mesh_vert[start : start + count], np.empty(9)
+      mujoco.mju_quat2Mat(quat, mjm.mesh_quat[data])
+      turn, pos = quat.reshape(3, 3), mjm.mesh_pos[data]
+      grown = (field @ turn.T + pos)[:, k] * delta / mjm.mesh_scale[data, k]
+      value = field + np.outer(grown, turn[k])
+      polygons = slice(mjm.mesh_polyadr[data], mjm.mesh_polyadr[data] + mjm.mesh_polynum[data])
+      growth = np.ones(3)
+      growth[k] += delta / mjm.mesh_scale[data, k]
+      turned = normals[polygons] @ (turn.T / growth @ turn)
+      mjm.mesh_polynormal[polygons] = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    elif kind == ELEVATION:
+      field, value = mjm.hfield_data[k : k + 1], mjm.hfield_data[k] + delta
+    else:
+      field, value = mjm.hfield_size[data, k : k + 1], mjm.hfield_size[data, k] + delta
+    before = field.copy()
+    field[:] = value
+    found = self.read()
+    field[:] = before
+    mjm.mesh_polynormal[:] = normals
+    return found
+
 
 def derivative(contact, objective, entry):
   """Derivative along one entry, or None at a switch."""
   values = []
-  for step in STEPS:
+  coarse = entry[1] in (ELEVATION, SCALE)
+  for step in COARSE_STEPS if coarse else STEPS:
     ends = [contact.displaced(*entry, sign * step) for sign in (1, -1)]
     if any(end is None for end in ends):
       return None
     values.append((objective(*ends[0]) - objective(*ends[1])) / (2 * step))
-  return values[1] if abs(values[0] - values[1]) <= SWITCH * (1 + abs(values[1])) else None
+  gap = values[1] - values[0]
+  if abs(gap) > (COARSE_SWITCH if coarse else SWITCH) * (1 + abs(values[1])):
+    return None
+  return values[1] + gap / 3 if coarse else values[1]
 
 
 def sized(mjm, geom):
@@ -150,10 +199,23 @@ def sized(mjm, geom):
   return kinds.get(NAMES[mjm.geom_type[geom]], 0)
 
 
+def shape_entries(mjm, side, geom):
+  """The entries of the parameters that deform a geom."""
+  kind, data = NAMES[mjm.geom_type[geom]], int(mjm.geom_dataid[geom])
+  if kind == "mesh":
+    return [(side, SCALE, k) for k in range(3)]
+  if kind == "hfield":
+    start = int(mjm.hfield_adr[data])
+    count = int(mjm.hfield_nrow[data] * mjm.hfield_ncol[data])
+    entries = [(side, ELEVATION, k) for k in range(start, start + count)]
+    return [(side, FIELD_SIZE, k) for k in range(4)] + entries
+  return []
+
+
 def errors_of(touching, manifolds=False):
   """Relative errors of the gradients of contacts; those at a switch are left out."""
   rng = np.random.default_rng(3)
-  found, truths, margins, adjoints = [], [], [], []
+  found, truths, adjoints = [], [], []
   for contact in touching:
     mjm = contact.mjm
     adjoint = rng.normal(), rng.normal(size=3), 0.1 * rng.normal(size=(3, 3))
@@ -161,22 +223,21 @@ def errors_of(touching, manifolds=False):
     def objective(dist, pos, frame, adjoint=adjoint):
       return adjoint[0] * dist + adjoint[1] @ pos + np.sum(adjoint[2] * frame)
 
-    base, truth = contact.read(), np.zeros((2, 3, 3))
+    base = contact.read()
+    deforming = [e for side in range(2) for e in shape_entries(mjm, side, contact.geoms[side])]
     entries = [
       entry
       for entry in itertools.product(range(2), range(3), range(3))
-      if entry[1] != 2 or entry[2] < sized(mjm, contact.geoms[entry[0]])
+      if entry[1] != SIZE or entry[2] < sized(mjm, contact.geoms[entry[0]])
     ]
+    entries += deforming
+    if mjm.geom_margin[contact.geoms].sum() > 0:  # at zero it has one side
+      entries.append((0, MARGIN, 0))
     values = [derivative(contact, objective, entry) for entry in entries]
-    margin = mjm.geom_margin[contact.geoms].sum()
-    values.append(derivative(contact, objective, (0, 3, 0)) if margin else 0.0)
     if any(value is None for value in values):
       continue
-    for entry, value in zip(entries, values[:-1], strict=True):
-      truth[entry] = value
     found.append((contact, base))
-    truths.append(truth)
-    margins.append(values[-1])
+    truths.append(values)
     adjoints.append(adjoint)
 
   geoms = found[0][0].geoms
@@ -189,8 +250,11 @@ def errors_of(touching, manifolds=False):
 
   out = wp.zeros((len(found), 2, 3), dtype=wp.vec3, device="cpu")
   margin_out = wp.zeros(len(found), dtype=float, device="cpu")
+  adj_shapes = [_shape_adjoint(mjm, len(found)) for _ in range(2)]
+  if mjm.geom_dataid[geoms[0]] == mjm.geom_dataid[geoms[1]]:
+    adj_shapes[1] = adj_shapes[0]
   with wp.ScopedDevice("cpu"):
-    table = meshes(mjw.put_model(mjm))
+    model = mjw.put_model(mjm)
   wp.launch(
     _vjp,
     dim=len(found),
@@ -200,7 +264,8 @@ def errors_of(touching, manifolds=False):
       array([contact.pos for contact, _ in found], wp.vec3),
       array([contact.rot for contact, _ in found], wp.mat33),
       array(list(size), wp.vec3),
-      table,
+      meshes(model),
+      height_fields(model),
       manifolds,
       float(mjm.geom_margin[geoms].sum()),
       array([contact.index for contact, _ in found], int),
@@ -211,17 +276,42 @@ def errors_of(touching, manifolds=False):
       array([a[1] for a in adjoints], wp.vec3),
       array([a[2] for a in adjoints], wp.mat33),
       out,
+      wp.array(adj_shapes, dtype=ShapeAdjoint, device="cpu"),
       margin_out,
     ],
     device="cpu",
   )
-  widened = margin_out.numpy() * (mjm.geom_margin[geoms].sum() > 0)  # at zero it has one side
-  value = np.column_stack([out.numpy().reshape(len(found), -1), widened])
-  truth = np.column_stack([np.stack(truths).reshape(len(found), -1), margins])
-  return np.linalg.norm(value - truth, axis=1) / np.linalg.norm(truth, axis=1)
+  fields = {FIELD_SIZE: "hfield_size", ELEVATION: "hfield_data", SCALE: "mesh_scale"}
+
+  def gradient(i, side, kind, k):
+    if kind == MARGIN:
+      return margin_out.numpy()[i]
+    if kind <= SIZE:
+      return out.numpy()[i, side, kind, k]
+    rows = getattr(adj_shapes[side], fields[kind]).numpy()[i]
+    return rows[k] if kind == ELEVATION else rows[mjm.geom_dataid[geoms[side]], k]
+
+  value = [[gradient(i, *entry) for entry in entries] for i in range(len(found))]
+  truth = np.stack(truths)
+  return np.linalg.norm(np.array(value) - truth, axis=1) / np.linalg.norm(truth, axis=1)
 
 
-@pytest.mark.parametrize("pair", [p for p in PAIRS if p != ("capsule", "box")], ids="-".join)
+def _shape_adjoint(mjm, rows):
+  """Zero cotangents of the parameters that deform geoms, one row for each contact."""
+  adj = ShapeAdjoint()
+  adj.mesh_scale = wp.zeros((rows, mjm.nmesh), dtype=wp.vec3, device="cpu")
+  adj.hfield_size = wp.zeros((rows, mjm.nhfield), dtype=wp.vec4, device="cpu")
+  adj.hfield_data = wp.zeros((rows, mjm.nhfielddata), dtype=float, device="cpu")
+  adj.scale = wp.array(mjm.mesh_scale[None], dtype=wp.vec3, device="cpu")
+  adj.mesh_pos = wp.array(mjm.mesh_pos, dtype=wp.vec3, device="cpu")
+  adj.mesh_quat = wp.array(mjm.mesh_quat, dtype=wp.quat, device="cpu")
+  return adj
+
+
+ONE_AT_A_TIME = [p for p in PAIRS if p != ("capsule", "box") and p[0] != "hfield"]
+
+
+@pytest.mark.parametrize("pair", ONE_AT_A_TIME, ids="-".join)
 def test_pair(pair):
   mjm = pairs.scene(*pair, ccd_tolerance=contacts.TOLERANCE, ccd_iterations=contacts.ITERATIONS)
   mjm.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MULTICCD

@@ -30,7 +30,7 @@ def xml(option="", body=BALL, world="", extra="", actuator=""):
 
 
 TERRAIN = (
-  '<geom name="floor" type="hfield" hfield="hills"/>',
+  '<geom name="floor" type="hfield" hfield="hills" margin="0.01"/>',
   '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1"/></asset>',
 )
 SITE = '<site name="s"/>'

@@ -39,7 +39,11 @@ def test_invalid_arguments(args, message):
 def test_parameters_are_listed(cartpole):
   mjm, sim = cartpole
   listed = mjgrad.parameters(sim)
-  absent = {name for name in PARAMETERS if name.startswith(("tendon_", "pair_", "eq_", "site_"))}
+  absent = {
+    name
+    for name in PARAMETERS
+    if name.startswith(("tendon_", "pair_", "eq_", "site_", "mesh_", "hfield_"))
+  }
   assert set(listed) == set(PARAMETERS) - absent
   for name, info in listed.items():
     owner, field = (mjm.opt, name[4:]) if name.startswith("opt.") else (mjm, name)

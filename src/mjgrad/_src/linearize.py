@@ -83,15 +83,16 @@ def step_gradient(
     InvalidInput: a parameter with an unknown name or a wrong shape.
   """
   values = {name: np.asarray(value) for name, value in (params or {}).items()}
+  requested = {
+    name: parameters.is_per_world(sim.mjm, sim.nworld, name, value.shape)
+    for name, value in values.items()
+  }
   for name in wrt_params:
     parameters.check_name(name)
     value = values.get(name, parameters.host_value(sim.mjm, name))
     shape = parameters.host_value(sim.mjm, name).shape
     values[name] = np.broadcast_to(value, (sim.nworld, *shape))
-  requested = {
-    name: parameters.is_per_world(sim.mjm, sim.nworld, name, value.shape)
-    for name, value in values.items()
-  }
+    requested[name] = True
   program = sim.program(requested, nstep)
   inputs = {
     "qpos": qpos,
@@ -115,7 +116,8 @@ def step_gradient(
     if history is not None and sim.nhistory:
       _assign(program.state["history"], history)
     for name, value in values.items():
-      _assign(program.buffers[name], value if requested[name] else value[None])
+      rows = program.buffers[name].shape[0]
+      _assign(program.buffers[name], value[:rows] if requested[name] else value[None])
     program.forward(record=True)
     sim.check()
     names = ("qpos", "qvel", "act", "history")

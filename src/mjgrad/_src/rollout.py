@@ -227,6 +227,7 @@ class Program:
     """Recomputes what follows the parameters in the buffers."""
     parameters.update_followers(self.model, self.buffers)
     self.sim.static_geoms.place(self.model, self.requested)
+    self.sim.scaled_meshes.update(self.model, self.buffers)
     if self.following:
       self.replay("derived", self.constants.update, 1)
 

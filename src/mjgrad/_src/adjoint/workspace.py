@@ -9,6 +9,8 @@ from mjgrad._src.adjoint.delay import Delay
 from mjgrad._src.adjoint.surrogate import Surrogate
 from mjgrad._src.adjoint.tape import Tape
 from mjgrad._src.contact.cotangents import ContactCotangents
+from mjgrad._src.contact.deformation import shape_adjoint
+from mjgrad._src.contact.height_field import height_fields
 from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad._src.contact.surface import meshes
 from mjgrad._src.engine.features import FLUID
@@ -164,6 +166,7 @@ class Workspace:
     self.product = wp.zeros((products, nv + 1), dtype=wp.spatial_vector, device=device)
     self.product_wrench = wp.zeros((products, model.nbody), dtype=wp.spatial_vector, device=device)
     self.meshes = meshes(model)
+    self.height_fields = height_fields(model)
     self.solid_contacts = any(key in SOLID_PAIRS for key in colliding_types(mjm, model))
     self.adj_contact = ContactCotangents.empty(data.naconmax if self.solid_contacts else 0)
     self.ten_rate = floats(nworld, model.ntendon, NRATE)
@@ -187,6 +190,7 @@ class Workspace:
     self.given = given(model, buffers)
     self.adj_xfrc_applied = wp.zeros((nworld, model.nbody), dtype=wp.spatial_vector, device=device)
     self.adj = zero_cotangents(model, nworld, requested)
+    self.adj_shape = shape_adjoint(model, self.adj, buffers)
     self.actuation.complete(self, mjm)
 
   def row_adjoint(self, solref: str, solimp: str) -> RowAdjoint:

@@ -15,13 +15,16 @@ first derivative of x is A T, and the second, on the circle and on the sphere, -
 
 Contacts of planes, boxes and meshes alone come out exact, those of spheres and capsules too unless
 their centres are inside a mesh, and manifolds, whose contacts are corners of faces, have the
-normals of faces: these are left as they are.
+normals of faces: these are left as they are. A height field has one contact with
+every prism.
 """
 
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+
+from mjgrad._src.check import height_fields
 
 TOLERANCE = 1e-15  # of the distance
 ITERATIONS = 2000
@@ -72,7 +75,7 @@ def has_curved(mjm: mujoco.MjModel) -> bool:
 def iterates(mjm: mujoco.MjModel, geom1: int, geom2: int) -> bool:
   """Whether the contact of two geoms is only as good as the tolerance of the iteration."""
   kinds = sorted((int(mjm.geom_type[geom1]), int(mjm.geom_type[geom2])))
-  closed = kinds[0] in (_GEOM.mjGEOM_PLANE, _GEOM.mjGEOM_HFIELD)
+  closed = kinds[0] == _GEOM.mjGEOM_PLANE
   closed |= kinds == [_GEOM.mjGEOM_SPHERE, _GEOM.mjGEOM_CYLINDER]
   deep = kinds[0] in _ROUND and kinds[1] == _GEOM.mjGEOM_MESH
   return not closed and (deep or any(kind in _CURVED for kind in kinds))
@@ -83,7 +86,8 @@ def refine(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> bool:
   pairs = [tuple(int(g) for g in pair) for pair in mjd.contact.geom]
   changed = False
   for i, pair in enumerate(pairs):
-    if iterates(mjm, *pair) and pairs.count(pair) == 1:
+    alone = pairs.count(pair) == 1 or mjm.geom_type[pair[0]] == _GEOM.mjGEOM_HFIELD
+    if iterates(mjm, *pair) and alone:
       _refine_contact(mjm, mjd, mjd.contact[i], *pair)
       changed = True
   return changed
@@ -156,6 +160,8 @@ def _feature(
   if kind == _GEOM.mjGEOM_BOX:
     on = np.abs(x) > size - NEAR
     return spread(np.where(on, np.sign(x) * size, x), np.eye(3)[~on])
+  if kind == _GEOM.mjGEOM_HFIELD:
+    return spread(*height_fields.feature(mjm, int(mjm.geom_dataid[geom]), x))
   return spread(*_on_mesh(mjm, int(mjm.geom_dataid[geom]), x))
 
 

@@ -27,6 +27,7 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.check import contacts
+from mjgrad._src.check import height_fields
 from mjgrad._src.check import pipeline
 from mjgrad._src.check import stages
 from mjgrad._src.check.active_set import ActiveSet
@@ -61,6 +62,10 @@ STATE_CHANNELS = (
 
 # Model parameters that MuJoCo reads only where they are positive: at zero they have one side.
 NONNEGATIVE_FIELDS = tuple(name for name, info in PARAMETERS.items() if info.lower == 0.0)
+
+# C MuJoCo keeps vertices and elevations in float32, too coarse to be differenced with these steps;
+# their gradients are compared contact by contact in tests/contact.
+FLOAT32_FIELDS = ("mesh_scale", "hfield_data")
 
 # For bodies whose block of the inertia matrix is diagonal ("simple" bodies, a free ball for one),
 # MuJoCo reads it from `dof_M0`, which the compiler derives from these; it has to follow them. So
@@ -185,7 +190,8 @@ class Oracle:
       opt.ccd_iterations = contacts.ITERATIONS
     # `mj_forward` under discrete has stages that Python cannot call
     staged = opt.integrator != mujoco.mjtIntegrator.mjINT_DISCRETE
-    if (engine_frames or curved) and staged:
+    selected = height_fields.has_height_field(self.mjm)
+    if (engine_frames or curved or selected) and staged:
       self._mj_step = partial(pipeline.step, engine_frames=engine_frames)
       self._mj_forward = partial(pipeline.forward, engine_frames=engine_frames)
 

@@ -6,7 +6,8 @@ direction as first tangent where C MuJoCo takes the projected capsule axis (`pla
 different contacts there. The direction does not turn with the plane either, so that a plane that
 tilts leaves it by an angle. C MuJoCo with the engine's tangents is the oracle for these states:
 positions are computed, tangents exchanged, and the constraint rows built again from them. So it is
-with contacts of curved geoms, which are refined first (`contacts.py`).
+with contacts of curved geoms, which are refined first (`contacts.py`), and those of height fields,
+of which mujoco-warp keeps some (`height_fields.py`).
 """
 
 from functools import partial
@@ -15,15 +16,17 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.check import contacts
+from mjgrad._src.check import height_fields
 from mjgrad._src.check import stages
 
 NEARLY_NORMAL = 0.5  # sine of the angle between capsule and normal, `b_norm < 0.5` in the engine
 
 
 def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) -> None:
-  """`mj_forward` without sensors, with refined contacts and the engine's contact frames."""
+  """`mj_forward` without sensors, with the engine's choice of contacts, refined, and its frames."""
   mujoco.mj_fwdPosition(mjm, mjd)
   changed = contacts.refine(mjm, mjd)
+  changed |= height_fields.select(mjm, mjd)
   changed |= engine_frames and _set_engine_frames(mjm, mjd)
   if changed:
     mujoco.mj_makeConstraint(mjm, mjd)

@@ -17,6 +17,7 @@ from mjgrad._src.check.compare import compare_channel
 from mjgrad._src.check.compare import forward_error
 from mjgrad._src.check.jacobian import Linearisation
 from mjgrad._src.check.jacobian import linearise
+from mjgrad._src.check.oracle import FLOAT32_FIELDS
 from mjgrad._src.check.oracle import STATE_CHANNELS
 from mjgrad._src.check.oracle import Oracle
 from mjgrad._src.check.oracle import Point
@@ -127,7 +128,7 @@ def run_check(
 
 def differentiable(mjm: mujoco.MjModel) -> tuple[str, ...]:
   """The parameters that have a gradient in this model and that C MuJoCo can vary."""
-  left_out = set(refused_parameters(mjm))
+  left_out = {*refused_parameters(mjm), *FLOAT32_FIELDS}
   if not mjm.ngravcomp:
     left_out.add("body_gravcomp")  # C MuJoCo counts at compile time whether there is any
   return tuple(name for name in PARAMETERS if name not in left_out)

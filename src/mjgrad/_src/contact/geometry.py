@@ -35,12 +35,21 @@ ROUND_PAIRS = frozenset(
 
 @wp.struct
 class GeomAdjoint:
-  """Cotangents of one geom: force at its centre, torque, size [m], margin of the contact [m]."""
+  """Cotangents of one geom.
+
+  Attributes:
+    force: at its centre
+    torque: about its centre
+    size: of its size [m]
+    margin: of the contact's margin [m]
+    stretch: of the gradient of a motion of its surface, see contact/deformation.py
+  """
 
   force: wp.vec3
   torque: wp.vec3
   size: wp.vec3
   margin: float
+  stretch: wp.mat33
 
 
 @wp.func

@@ -27,6 +27,7 @@ Held fixed: these choices. Source: docs/contacts.md; mujoco_warp's `multicontact
 
 import warp as wp
 
+from mjgrad._src.contact.deformation import stretch
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.manifold import Face
 from mjgrad._src.contact.manifold import border_near
@@ -270,6 +271,7 @@ def round_edge_objective(
   u_face: wp.vec3,
   o_face: wp.vec3,
   u_feature: wp.vec3,
+  o_feature: wp.vec3,
   u_line: wp.vec3,
   u_cap: wp.vec3,
   r: float,
@@ -280,7 +282,10 @@ def round_edge_objective(
   adj_point: wp.vec3,
   adj_m: wp.vec3,
 ) -> wp.float32:
-  """Linear in the velocities; those of the line and of the cap are relative to their body."""
+  """Linear in the velocities; those of the line and of the cap are relative to their body.
+
+  A face and its feature turn alike, but where the geom is deformed.
+  """
   a = edge.axis
   dm = wp.cross(o_face, m)
   bent = wp.cross(o_edge, m) - dm
@@ -288,7 +293,7 @@ def round_edge_objective(
     n = edge.normal
     apart = u_feature - u_edge - wp.cross(o_edge, edge.back) - u_cap
     turn1 = wp.cross(o_edge, n)
-    turn2 = wp.cross(o_face, n)
+    turn2 = wp.cross(o_feature, n)
     tangent = wp.normalize(wp.cross(n, a))
     frame = wp.matrix_from_rows(n, tangent, wp.cross(n, tangent))
     dn = normal_motion(edge.gap, frame, edge.surface, edge.feature, apart, turn1, turn2)
@@ -349,10 +354,38 @@ def round_edge_vjp(
   )
   border = border_near(facetype, facerot, facesize, meshes, meshid, face, foot)
   zero = wp.vec3()
-  adj_u1, adj_o1, adj_u2, adj_o2, adj_u3, adj_line, adj_cap, _r, _m, _e, _p, _d, _q, _n = wp.grad(
-    round_edge_objective
-  )(
-    zero, zero, zero, zero, zero, zero, zero, dist, m, edge, border.side, adj_dist, adj_point, adj_m
+  (
+    adj_u1,
+    adj_o1,
+    adj_u2,
+    adj_o2,
+    adj_u3,
+    adj_o3,
+    adj_line,
+    adj_cap,
+    _r,
+    _m,
+    _e,
+    _p,
+    _d,
+    _q,
+    _n,
+  ) = wp.grad(round_edge_objective)(
+    zero,
+    zero,
+    zero,
+    zero,
+    zero,
+    zero,
+    zero,
+    zero,
+    dist,
+    m,
+    edge,
+    border.side,
+    adj_dist,
+    adj_point,
+    adj_m,
   )
   geom = GeomAdjoint()
   geom.force = adj_u1
@@ -363,9 +396,11 @@ def round_edge_vjp(
   geom.size[1] = wp.dot(edge.axis, edge.end * adj_line + edge.cap * adj_cap)
   other = GeomAdjoint()
   other.force = adj_u2 + adj_u3
-  other.torque = adj_o2 + wp.cross(corner - facepos, adj_u2)
+  other.torque = adj_o2 + adj_o3 + wp.cross(corner - facepos, adj_u2)
   other.torque += wp.cross(edge.place - facepos, adj_u3)
   place = wp.transpose(facerot) @ (edge.place - facepos)
   other.size = wp.transpose(scaled(facetype, facerot, facesize, foot)) @ adj_u2
   other.size += wp.transpose(scaled(facetype, facerot, facesize, place)) @ adj_u3
+  other.stretch = stretch(adj_u2, adj_o2, corner - facepos, m)
+  other.stretch += stretch(adj_u3, adj_o3, edge.place - facepos, edge.normal)
   return geom, other

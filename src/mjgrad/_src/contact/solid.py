@@ -3,7 +3,18 @@
 import warp as wp
 
 from mjgrad._src.contact.capsule_box import capsule_box_vjp
+from mjgrad._src.contact.deformation import elevations_of
+from mjgrad._src.contact.deformation import stretch
+from mjgrad._src.contact.dropped import dropped_at
+from mjgrad._src.contact.dropped import dropped_vjp
+from mjgrad._src.contact.facet import Elevations
+from mjgrad._src.contact.facet import facet_at
+from mjgrad._src.contact.facet import facet_vjp
 from mjgrad._src.contact.geometry import GeomAdjoint
+from mjgrad._src.contact.height_field import HFIELD
+from mjgrad._src.contact.height_field import HeightFields
+from mjgrad._src.contact.height_field import Patch
+from mjgrad._src.contact.height_field import patch_at
 from mjgrad._src.contact.manifold import ALIGNED
 from mjgrad._src.contact.manifold import FACING
 from mjgrad._src.contact.manifold import Face
@@ -26,6 +37,8 @@ from mjgrad._src.contact.surface import PLANE
 from mjgrad._src.contact.surface import SPHERE
 from mjgrad._src.contact.surface import TILT
 from mjgrad._src.contact.surface import Meshes
+from mjgrad._src.contact.surface import Surface
+from mjgrad._src.contact.surface import is_round
 from mjgrad._src.contact.surface import scaled
 from mjgrad._src.contact.surface import surface_at
 from mjgrad._src.contact.surface import witness_slack
@@ -41,6 +54,12 @@ SOLID_PAIRS = frozenset(
     (PLANE, CYLINDER),
     (PLANE, BOX),
     (PLANE, MESH),
+    (HFIELD, SPHERE),
+    (HFIELD, CAPSULE),
+    (HFIELD, ELLIPSOID),
+    (HFIELD, CYLINDER),
+    (HFIELD, BOX),
+    (HFIELD, MESH),
     (SPHERE, ELLIPSOID),
     (SPHERE, CYLINDER),
     (SPHERE, BOX),
@@ -90,6 +109,7 @@ def solid_geometry_vjp(
   size2: wp.vec3,
   meshid2: int,
   meshes: Meshes,
+  fields: HeightFields,
   tolerance: float,
   manifolds: bool,
   index: int,
@@ -101,9 +121,14 @@ def solid_geometry_vjp(
   adj_point: wp.vec3,
   adj_frame: wp.mat33,
 ):
-  """Cotangents of both geoms of a pair, ordered by type as in the contact."""
+  """Cotangents of both geoms of a pair, ordered by type as in the contact.
+
+  Returns:
+    The two `GeomAdjoint`, and the `Elevations` of a height field.
+  """
   geom1 = GeomAdjoint()
   geom2 = GeomAdjoint()
+  elevations = Elevations()
   if type1 == PLANE and type2 == CYLINDER:
     axis1 = wp.vec3(rot1[0, 2], rot1[1, 2], rot1[2, 2])
     axis2 = wp.vec3(rot2[0, 2], rot2[1, 2], rot2[2, 2])
@@ -115,7 +140,7 @@ def solid_geometry_vjp(
     geom2.force = adj_pos2
     geom2.torque = wp.cross(axis2, adj_axis2)
     geom2.size = adj_size2
-    return geom1, geom2
+    return geom1, geom2, elevations
 
   n = frame[0]
   adj_normal, _f = wp.grad(_frame_objective)(n, adj_frame)
@@ -136,12 +161,37 @@ def solid_geometry_vjp(
       adj_point,
       adj_normal,
     )
-    return geom1, geom2
+    return geom1, geom2, elevations
 
   local1 = wp.transpose(rot1) @ (point - 0.5 * dist * n - pos1)
   local2 = wp.transpose(rot2) @ (point + 0.5 * dist * n - pos2)
   slack1 = witness_slack(local1, pos1, tolerance)
   slack2 = witness_slack(local2, pos2, tolerance)
+  patch = Patch()
+  if type1 == HFIELD:
+    apart = pos2 - pos1
+    if type2 == BOX or type2 == MESH:
+      facet = facet_at(
+        fields, meshid1, rot1, type2, rot2, size2, meshes, meshid2, local1, apart, n, -dist, slack1
+      )
+      if facet.found:
+        geom1, geom2, elevations = facet_vjp(
+          facet, rot1, type2, rot2, apart, n, adj_dist, adj_point, adj_normal
+        )
+        return geom1, geom2, elevations
+    else:
+      patch = patch_at(fields, meshid1, rot1, local1, n, slack1, TILT, is_round(type2))
+    if not patch.agrees:
+      place = dropped_at(
+        fields, meshid1, rot1, type2, rot2, size2, meshes, meshid2, local1, apart, n, dist, slack1
+      )
+      geom1, geom2, elevations = dropped_vjp(
+        place, rot1, type2, rot2, local1, apart, n, adj_dist, adj_point, adj_normal
+      )
+      if not place.found:
+        geom1.force = wp.vec3(wp.nan, wp.nan, wp.nan)  # terms/contact_solid.py reports it
+      return geom1, geom2, elevations
+
   face1 = Face()
   face2 = Face()
   face1.id = -1
@@ -179,7 +229,7 @@ def solid_geometry_vjp(
       adj_point,
       -adj_normal,
     )
-    return geom1, geom2
+    return geom1, geom2, elevations
   if onto1 and is_on_side(type2, size2, margin, local2, m2, slack2):
     geom2, geom1 = round_edge_vjp(
       type2,
@@ -201,13 +251,17 @@ def solid_geometry_vjp(
       adj_point,
       adj_normal,
     )
-    return geom1, geom2
+    return geom1, geom2, elevations
 
   tilt1 = wp.where(onto2, FLAT_TILT, TILT)
   tilt2 = wp.where(onto1, FLAT_TILT, TILT)
-  surface1 = surface_at(
-    type1, rot1, size1, meshes, meshid1, local1, n, slack1, tilt1, type2, manifolds
-  )
+  surface1 = Surface()
+  if type1 == HFIELD:
+    surface1 = patch.surface
+  else:
+    surface1 = surface_at(
+      type1, rot1, size1, meshes, meshid1, local1, n, slack1, tilt1, type2, manifolds
+    )
   surface2 = surface_at(
     type2, rot2, size2, meshes, meshid2, local2, -n, slack2, tilt2, type1, manifolds
   )
@@ -219,6 +273,8 @@ def solid_geometry_vjp(
   adj_o2 = zero
   size_map1 = surface1.size
   size_map2 = surface2.size
+  turned1 = n
+  turned2 = n
   if onto2 and face1.id >= 0 and wp.dot(n1, n2) < -FACING:
     foot = point + 0.5 * dist * n2
     corner = foot - dist / wp.dot(n1, n2) * n1
@@ -253,6 +309,8 @@ def solid_geometry_vjp(
     )
     arm1 = corner - pos1
     arm2 = corner - pos2
+    turned1 = n1
+    turned2 = n2
     size_map1 = scaled(type1, rot1, size1, local1)
     size_map2 = scaled(type2, rot2, size2, local2)
   elif onto2 and surface1.free == LINE:
@@ -264,6 +322,7 @@ def solid_geometry_vjp(
     )
     arm1 = point + 0.5 * dist * n2 - pos1
     arm2 = point + 0.5 * dist * n2 - pos2
+    turned2 = n2
     size_map2 = scaled(type2, rot2, size2, local2)
   elif onto1 and surface2.free == LINE:
     foot = point - 0.5 * dist * n1
@@ -274,6 +333,7 @@ def solid_geometry_vjp(
     )
     arm1 = point + 0.5 * dist * n1 - pos1
     arm2 = point + 0.5 * dist * n1 - pos2
+    turned1 = n1
     size_map1 = scaled(type1, rot1, size1, local1)
   else:
     adj_u1, adj_o1, adj_u2, adj_o2, _r, _f2, _s1, _s2, _d, _p, _n = wp.grad(witness_objective)(
@@ -292,7 +352,11 @@ def solid_geometry_vjp(
   geom1.force = adj_u1
   geom1.torque = adj_o1 + wp.cross(arm1, adj_u1)
   geom1.size = wp.transpose(size_map1) @ adj_u1
+  geom1.stretch = stretch(adj_u1, adj_o1, arm1, turned1)
   geom2.force = adj_u2
   geom2.torque = adj_o2 + wp.cross(arm2, adj_u2)
   geom2.size = wp.transpose(size_map2) @ adj_u2
-  return geom1, geom2
+  geom2.stretch = stretch(adj_u2, adj_o2, arm2, turned2)
+  if type1 == HFIELD:
+    elevations = elevations_of(patch, fields.size[meshid1][3], local1, rot1, adj_u1, adj_o1, n)
+  return geom1, geom2, elevations

@@ -82,6 +82,7 @@ class Meshes:
   """Polygons of all meshes, see the fields of the same names of MjModel."""
 
   vertadr: wp.array[int]
+  vertnum: wp.array[int]
   vert: wp.array[wp.vec3]
   polynum: wp.array[int]
   polyadr: wp.array[int]

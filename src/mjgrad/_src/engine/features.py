@@ -53,9 +53,13 @@ _JOINT_TRANSMISSIONS = [
 _BALL = int(mujoco.mjtJoint.mjJNT_BALL)
 _SITE_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_SITE)
 _TENDON_TRANSMISSION = int(mujoco.mjtTrn.mjTRN_TENDON)
+_HFIELD = int(mujoco.mjtGeom.mjGEOM_HFIELD)
+_SDF = int(mujoco.mjtGeom.mjGEOM_SDF)
 _WRAPS = [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]
 
 
+DESCENT = "where a descent that the engine stops early ends"
+MARGIN = "the engine does not take the margin off the distance from a height field; use margin 0"
 ADHESION = "feedback of adhesion under discrete; use Euler"
 FLUID = ("opt.wind", "opt.density", "opt.viscosity")
 """Parameters that switch fluid forces on."""
@@ -233,14 +237,36 @@ def colliding_types(mjm: mujoco.MjModel, model: mjw.Model) -> dict[tuple[int, in
   return found
 
 
+def _colliding_fields(mjm: mujoco.MjModel) -> np.ndarray:
+  """Height fields that may collide."""
+  collide = (mjm.geom_contype != 0) | (mjm.geom_conaffinity != 0)
+  collide[mjm.pair_geom1] = collide[mjm.pair_geom2] = True
+  return collide & (mjm.geom_type == _HFIELD)
+
+
+def _inflated_fields(mjm: mujoco.MjModel, model: mjw.Model) -> np.ndarray:
+  """Geoms that the engine may collide with a height field, the pair having a margin or a gap."""
+  pairs, ids = model.nxn_geom_pair.numpy(), model.nxn_pairid.numpy()[:, 0]
+  width = np.abs(mjm.geom_margin) + np.abs(mjm.geom_gap)
+  explicit = np.append(np.abs(mjm.pair_margin) + np.abs(mjm.pair_gap), 0.0)
+  wide = np.where(ids >= 0, explicit[np.maximum(ids, -1)], width[pairs].sum(axis=1)) > 0
+  field = (mjm.geom_type[pairs] == _HFIELD).any(axis=1)
+  return np.unique(pairs[field & wide & (ids > -2)])
+
+
 def unsupported_pairs(mjm: mujoco.MjModel, model: mjw.Model) -> list[str]:
   """Every geom that the engine may collide with one of a type that it has no gradient with."""
+  types = colliding_types(mjm, model)
   found = []
-  for key, geoms in colliding_types(mjm, model).items():
+  if any(first == _HFIELD for first, _ in types):
+    inflated = _names(mjm, _OBJECT.mjOBJ_GEOM, _inflated_fields(mjm, model))
+    found = [f"{name}: {MARGIN}" for name in inflated]
+  for key, geoms in types.items():
     if key not in ROUND_PAIRS | SOLID_PAIRS:
       first, second = (mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in key)
+      kinds = f"{first}-{second} contacts" + f", {DESCENT}" * (_SDF in key)
       found.extend(
-        f"{name}: {first}-{second} contacts; set contype and conaffinity, or exclude the pair"
+        f"{name}: {kinds}; set contype and conaffinity, or exclude the pair"
         for name in _names(mjm, _OBJECT.mjOBJ_GEOM, np.array(sorted(geoms)))
       )
     found.extend(
@@ -260,7 +286,10 @@ def without_surrogate(mjm: mujoco.MjModel) -> list[str]:
   """Every element that contacts from distance cannot be beside, as `element: reason`."""
   adhesive = _where(mjm.actuator_trntype == int(mujoco.mjtTrn.mjTRN_BODY))
   reason = "adhesion to what is near, beside contacts from distance"
-  return [f"{name}: {reason}" for name in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, adhesive)]
+  found = [f"{name}: {reason}" for name in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, adhesive)]
+  fields = _names(mjm, _OBJECT.mjOBJ_GEOM, _where(_colliding_fields(mjm)))
+  reason = "the engine turns the normals of contacts apart from a height field"
+  return found + [f"{name}: {reason}" for name in fields]
 
 
 def without_backsolve(mjm: mujoco.MjModel) -> list[str]:
@@ -306,6 +335,9 @@ def refused_parameters(mjm: mujoco.MjModel) -> dict[str, list[str]]:
   interpolated = delayed(mjm) & (mjm.actuator_history[:, 1] > 0)
   reason = "the times of the samples between which a delayed control is interpolated"
   add("opt.timestep", _OBJECT.mjOBJ_ACTUATOR, interpolated, reason)
+  field = mjm.geom_type == _HFIELD
+  add("geom_margin", _OBJECT.mjOBJ_GEOM, _colliding_fields(mjm), MARGIN)
+  add("pair_margin", _OBJECT.mjOBJ_PAIR, field[mjm.pair_geom1] | field[mjm.pair_geom2], MARGIN)
   if is_discrete(mjm):
     for name in ("actuator_gainprm", "actuator_biasprm"):
       add(name, _OBJECT.mjOBJ_ACTUATOR, adhesive_actuators(mjm), ADHESION)

@@ -1,8 +1,9 @@
 """Differentiable model parameters: names, units, and the fields that follow them.
 
 A parameter is a MuJoCo field by its own name. Given with MuJoCo's shape it is shared by all worlds,
-with a leading world axis it is per world. Quaternions and axes are normalised. `body_subtreemass`
-follows `body_mass`, and the bounding volumes of the collision broad phase follow `geom_size`; the
+with a leading world axis it is per world, if the engine keeps the field per world. Quaternions and
+axes are normalised. `body_subtreemass` follows `body_mass`, the bounding volumes of the collision
+broad phase follow `geom_size`, and shapes follow what deforms them (engine/shapes.py); the
 constants that the compiler derives for the constraint solver (`invweight0`) are held fixed.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import warp as wp
 
 from mjgrad._src.engine import lenders
+from mjgrad._src.engine import shapes
 from mjgrad._src.engine.features import FLUID
 from mjgrad._src.engine.features import refused_parameters
 from mjgrad._src.errors import InvalidInput
@@ -31,12 +33,14 @@ class Parameter:
     lower: smallest meaningful value
     upper: largest meaningful value
     shape: shape of the MuJoCo field, without a world axis; of a given model
+    shared: the engine has one value for all worlds
   """
 
   unit: str
   lower: float = -np.inf
   upper: float = np.inf
   shape: tuple[int, ...] = ()
+  shared: bool = False
 
 
 _SOLREF = Parameter("s, 1 (time constant, damping ratio), or 1/s^2, 1/s (negative, direct form)")
@@ -91,6 +95,9 @@ PARAMETERS = {
   "geom_solimp": _SOLIMP,
   "geom_solmix": Parameter("1", lower=0.0),
   "geom_margin": Parameter("m"),
+  "mesh_scale": Parameter("m per unit of the asset", lower=0.0, shared=True),
+  "hfield_size": Parameter("m (x, y, top, bottom)", lower=0.0, shared=True),
+  "hfield_data": Parameter("1 (fraction of the top)", lower=0.0, upper=1.0, shared=True),
   "pair_friction": Parameter("1, 1, m, m, m", lower=0.0),
   "pair_solref": _SOLREF,
   "pair_solreffriction": _SOLREF,
@@ -127,8 +134,8 @@ PARAMETERS = {
 UNIT = ("body_quat", "body_iquat", "geom_quat", "site_quat", "jnt_axis")
 """Parameters that are normalised before use, as the compiler normalises them."""
 
-ENGINE_FIELD = {"opt.impratio": "opt.impratio_invsqrt"}
-"""The engine's field, for parameters that it stores in another form."""
+ENGINE_FIELD = {"opt.impratio": "opt.impratio_invsqrt", "mesh_scale": "mesh_pos"}
+"""A field of the same shape, for parameters that the engine stores in another form."""
 
 
 def parameters(sim) -> dict[str, Parameter]:
@@ -174,8 +181,13 @@ def is_per_world(mjm: mujoco.MjModel, nworld: int, name: str, shape: tuple[int, 
   expected = host_value(mjm, name).shape
   if tuple(shape) == expected:
     return False
-  if tuple(shape) == (nworld, *expected):
+  if tuple(shape) == (nworld, *expected) and not PARAMETERS[name].shared:
     return True
+  if PARAMETERS[name].shared:
+    raise InvalidInput(
+      f"parameter '{name}' has shape {tuple(shape)}; expected {expected}, shared by all worlds: "
+      "the engine has no world axis for it."
+    )
   raise InvalidInput(
     f"parameter '{name}' has shape {tuple(shape)}; expected {expected}, shared by all worlds, or "
     f"{(nworld, *expected)}, one value per world."
@@ -184,13 +196,21 @@ def is_per_world(mjm: mujoco.MjModel, nworld: int, name: str, shape: tuple[int, 
 
 def field_array(model: mjw.Model, name: str) -> wp.array:
   """The engine's array of a parameter, leading axis 1 or nworld."""
-  name = ENGINE_FIELD.get(name, name)
-  return getattr(model.opt, name[4:]) if name.startswith("opt.") else getattr(model, name)
+  field = ENGINE_FIELD.get(name, name)
+  array = getattr(model.opt, field[4:]) if field.startswith("opt.") else getattr(model, field)
+  return array.reshape((1, *array.shape)) if is_shared(name) else array
+
+
+def is_shared(name: str) -> bool:
+  """Whether a parameter, or a field that follows one, has no world axis in the engine."""
+  return name in shapes.SHARED or (name in PARAMETERS and PARAMETERS[name].shared)
 
 
 FOLLOWERS = {
   "body_mass": ("body_subtreemass",),
-  "geom_size": ("geom_rbound", "geom_aabb"),
+  "geom_size": shapes.BOUNDS,
+  "mesh_scale": (*shapes.SHARED, *shapes.BOUNDS),
+  "hfield_size": shapes.BOUNDS,
   "opt.impratio": ("opt.impratio_invsqrt",),
   **{name: (name,) for name in UNIT},
 }
@@ -229,7 +249,8 @@ def with_buffers(
   Args:
     model: the engine's model; not changed.
     nworld: number of worlds.
-    requested: whether each parameter is per world.
+    requested: whether each parameter is per world; for one that the engine has for all worlds,
+      whether its gradient is.
 
   Returns:
     The variant of the model, and the buffers by parameter, each with leading axis 1 or nworld.
@@ -238,14 +259,18 @@ def with_buffers(
 
   def copy(name: str, per_world: bool) -> wp.array:
     array = field_array(model, name)
-    source, rows = array.numpy(), nworld if per_world else 1
+    source, rows = array.numpy(), nworld if per_world and not is_shared(name) else 1
     value = np.ascontiguousarray(np.broadcast_to(source[:1], (rows, *source.shape[1:])))
     return wp.array(value, dtype=array.dtype, device=model.qpos0.device)
 
   buffers = {name: copy(name, per_world) for name, per_world in requested.items()}
   fields = {name: buffer for name, buffer in buffers.items() if name not in ENGINE_FIELD}
+  following: dict[str, bool] = {}
   for name, per_world in requested.items():
-    fields |= {follower: copy(follower, per_world) for follower in FOLLOWERS.get(name, ())}
+    for follower in FOLLOWERS.get(name, ()):
+      following[follower] = following.get(follower, False) or (per_world and not is_shared(name))
+  fields |= {follower: copy(follower, per_world) for follower, per_world in following.items()}
+  fields = {n: a.reshape(a.shape[1:]) if is_shared(n) else a for n, a in fields.items()}
   option = {name[4:]: array for name, array in fields.items() if name.startswith("opt.")}
   others = {name: array for name, array in fields.items() if not name.startswith("opt.")}
   opt = dataclasses.replace(model.opt, **option)
@@ -300,32 +325,6 @@ def _subtreemass(
 
 
 @wp.kernel
-def _bounds(
-  # Model:
-  geom_type: wp.array[int],
-  # In:
-  geom_size: wp.array2d[wp.vec3],
-  # Out:
-  geom_rbound_out: wp.array2d[float],
-  geom_aabb_out: wp.array3d[wp.vec3],
-):
-  row, geomid = wp.tid()
-  size = geom_size[row, geomid]
-  if geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_SPHERE)):
-    geom_rbound_out[row, geomid] = size[0]
-    geom_aabb_out[row, geomid, 1] = wp.vec3(size[0], size[0], size[0])
-  elif geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_CAPSULE)):
-    geom_rbound_out[row, geomid] = size[0] + size[1]
-    geom_aabb_out[row, geomid, 1] = wp.vec3(size[0], size[0], size[0] + size[1])
-  elif geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_ELLIPSOID)):
-    geom_rbound_out[row, geomid] = wp.max(size)
-    geom_aabb_out[row, geomid, 1] = size
-  elif geom_type[geomid] == wp.static(int(mujoco.mjtGeom.mjGEOM_BOX)):
-    geom_rbound_out[row, geomid] = wp.length(size)
-    geom_aabb_out[row, geomid, 1] = size
-
-
-@wp.kernel
 def _inverse_square_root(
   # In:
   impratio: wp.array[float],
@@ -350,14 +349,7 @@ def update_followers(model: mjw.Model, buffers: dict[str, wp.array]) -> None:
       inputs=[model.body_subtreenum, mass],
       outputs=[model.body_subtreemass],
     )
-  if "geom_size" in buffers:
-    size = buffers["geom_size"]
-    wp.launch(
-      _bounds,
-      dim=size.shape,
-      inputs=[model.geom_type, size],
-      outputs=[model.geom_rbound, model.geom_aabb],
-    )
+  shapes.update_bounds(model, buffers)
   if "opt.impratio" in buffers:
     impratio = buffers["opt.impratio"]
     wp.launch(

@@ -14,6 +14,7 @@ from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine import history
 from mjgrad._src.engine.disabled import without_disabled
+from mjgrad._src.engine.shapes import ScaledMeshes
 from mjgrad._src.engine.static_geoms import StaticGeoms
 from mjgrad._src.engine.status import Status
 from mjgrad._src.errors import InvalidInput
@@ -79,6 +80,7 @@ class Simulator:
     defaults: the model's poses of mocap bodies and the buffers of a reset, for calls to which none
       are given.
     static_geoms: places the geoms that never move.
+    scaled_meshes: scales the meshes.
     status: overflows and non-finite states since the last check.
     integrator: the method with steps of its own; None where the model's option is used.
     adjoint: how it is differentiated.
@@ -141,6 +143,7 @@ class Simulator:
         name: wp.clone(getattr(self.data, name)) for name in ("mocap_pos", "mocap_quat", "history")
       }
       self.static_geoms = StaticGeoms(self.data)
+      self.scaled_meshes = ScaledMeshes(mjm, self.model)
       self.tree = Tree.from_model(mjm, self.device)
       self.status = Status(mjm, self.data)
     self.tableau = None if integrator else TABLEAUS.get(mjm.opt.integrator)

@@ -11,9 +11,16 @@ import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.contact.cotangents import ContactCotangents
+from mjgrad._src.contact.deformation import ShapeAdjoint
+from mjgrad._src.contact.deformation import add_height_field
+from mjgrad._src.contact.deformation import add_mesh_scale
+from mjgrad._src.contact.dropped import CORNER
 from mjgrad._src.contact.geometry import is_round_pair
+from mjgrad._src.contact.height_field import HFIELD
+from mjgrad._src.contact.height_field import HeightFields
 from mjgrad._src.contact.solid import solid_geometry_vjp
 from mjgrad._src.contact.surface import BOX
+from mjgrad._src.contact.surface import MESH
 from mjgrad._src.contact.surface import Meshes
 from mjgrad._src.engine.status import CONTACT
 from mjgrad._src.terms.contact import add_geom_wrench
@@ -52,6 +59,7 @@ def _contact_solid_vjp(
   # In:
   in_gap: bool,
   meshes: Meshes,
+  fields: HeightFields,
   # Adjoint in:
   adj_dist_in: wp.array[float],
   adj_point_in: wp.array[wp.vec3],
@@ -62,6 +70,7 @@ def _contact_solid_vjp(
   adj_geom_size_out: wp.array2d[wp.vec3],
   adj_geom_margin_out: wp.array2d[float],
   adj_pair_margin_out: wp.array2d[float],
+  adj_shape_out: ShapeAdjoint,
   # Out:
   word_out: wp.array[int],
 ):
@@ -81,18 +90,23 @@ def _contact_solid_vjp(
   manifolds = boxes or (opt_disableflags & MULTICCD) == 0
   size_row = worldid % geom_size.shape[0]
   data_row = worldid % geom_dataid.shape[0]
-  geom1, geom2 = solid_geometry_vjp(
+  rot1 = geom_xmat_in[worldid, g1]
+  rot2 = geom_xmat_in[worldid, g2]
+  dataid1 = geom_dataid[data_row, g1]
+  dataid2 = geom_dataid[data_row, g2]
+  geom1, geom2, elevations = solid_geometry_vjp(
     type1,
     pos1,
-    geom_xmat_in[worldid, g1],
+    rot1,
     geom_size[size_row, g1],
-    geom_dataid[data_row, g1],
+    dataid1,
     type2,
     pos2,
-    geom_xmat_in[worldid, g2],
+    rot2,
     geom_size[size_row, g2],
-    geom_dataid[data_row, g2],
+    dataid2,
     meshes,
+    fields,
     opt_ccd_tolerance[worldid % opt_ccd_tolerance.shape[0]],
     manifolds,
     contact_geomcollisionid_in[conid],
@@ -104,6 +118,8 @@ def _contact_solid_vjp(
     adj_point_in[conid],
     adj_frame_in[conid],
   )
+  if elevations.ids[0] == CORNER and adj_shape_out.hfield_data.shape[0] > 0:
+    geom1.force = wp.vec3(wp.nan, wp.nan, wp.nan)
   given = wp.length_sq(adj_point_in[conid]) + wp.ddot(adj_frame_in[conid], adj_frame_in[conid])
   found = wp.dot(geom1.force, geom1.force) + wp.dot(geom1.torque, geom1.torque)
   if wp.isfinite(adj_dist_in[conid] + given) and not wp.isfinite(found):
@@ -123,6 +139,12 @@ def _contact_solid_vjp(
   else:
     accumulate(adj_geom_margin_out, worldid, g1, adj_margin)
     accumulate(adj_geom_margin_out, worldid, g2, adj_margin)
+  if type1 == HFIELD:
+    add_height_field(worldid, dataid1, fields, rot1, geom1, elevations, adj_shape_out)
+  if type1 == MESH:
+    add_mesh_scale(worldid, dataid1, rot1, geom1, adj_shape_out)
+  if type2 == MESH:
+    add_mesh_scale(worldid, dataid2, rot2, geom2, adj_shape_out)
 
 
 def vjp(work) -> None:
@@ -162,6 +184,7 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       d.contact.geomcollisionid,
       in_gap,
       work.meshes,
+      work.height_fields,
       adj.dist,
       adj.point,
       adj.frame,
@@ -170,6 +193,7 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       work.adj["geom_size"],
       work.adj["geom_margin"],
       work.adj["pair_margin"],
+      work.adj_shape,
       work.status,
     ],
   )
