@@ -3,6 +3,7 @@
 from importlib import metadata as _metadata
 
 from mjgrad._src.contact.from_distance import ContactsFromDistance as ContactsFromDistance
+from mjgrad._src.contact.smooth import SmoothCollision as SmoothCollision
 from mjgrad._src.engine.parameters import parameters as parameters
 from mjgrad._src.engine.simulator import Simulator as Simulator
 from mjgrad._src.errors import CapacityError as CapacityError

@@ -80,6 +80,7 @@ def _vjp(
     fields,
     0.0,
     manifolds,
+    0.0,
     index[i],
     dist[i],
     point[i],

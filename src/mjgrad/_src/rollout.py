@@ -109,6 +109,7 @@ class Program:
       stages,
       self.status.word,
       self.surrogate,
+      sim.smooth_collision.softness if sim.smooth_collision else 0.0,
     )
 
   @property

@@ -56,11 +56,12 @@ class Workspace:
     stages: RungeKutta | None = None,
     status: wp.array | None = None,
     surrogate: Surrogate | None = None,
+    softness: float = 0.0,
   ):
     check_parameters(mjm, requested)
     if surrogate and tape and not stages and "opt.timestep" in requested:
       raise UnsupportedFeature("parameter opt.timestep, contacts from distance: use RK4")
-    self.surrogate = surrogate
+    self.surrogate, self.softness = surrogate, softness
     self.contact_law = surrogate.contact_law if surrogate else wp.zeros(0, dtype=vec6)
     nhistory = tape.history.shape[2] if tape else 0
     self.delay = Delay(data, nhistory) if nhistory else None

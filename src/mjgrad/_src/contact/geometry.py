@@ -1,8 +1,9 @@
 """From the cotangent of a contact's point, frame and distance to wrenches on its two geoms.
 
 Planes, spheres and capsules, by differentiating their closed forms (contact/round.py), with the
-nearest end or interior point of a segment held fixed. The result for each geom is a force at its
-centre, a torque and the cotangent of its size. Other geoms: contact/solid.py.
+nearest end or interior point of a segment held fixed, or blended (contact/smooth.py). The result
+for each geom is a force at its centre, a torque and the cotangent of its size. Other geoms:
+contact/solid.py.
 
 Source: MuJoCo documentation, Computation, "Collision"; docs/contacts.md.
 """
@@ -17,6 +18,8 @@ from mjgrad._src.contact.round import plane_capsule_objective
 from mjgrad._src.contact.round import plane_sphere_objective
 from mjgrad._src.contact.round import sphere_capsule_objective
 from mjgrad._src.contact.round import sphere_sphere_objective
+from mjgrad._src.contact.smooth import is_smooth
+from mjgrad._src.contact.smooth import smooth_vjp
 
 wp.set_module_options({"enable_backward": False})
 
@@ -76,6 +79,9 @@ def contact_geometry_vjp(
   rot2: wp.mat33,
   size2: wp.vec3,
   index: int,
+  softness: float,
+  dist: float,
+  point: wp.vec3,
   normal: wp.vec3,
   adj_dist: float,
   adj_point: wp.vec3,
@@ -93,6 +99,9 @@ def contact_geometry_vjp(
     rot2: its rotation.
     size2: its size [m].
     index: slot of the contact among those of the pair.
+    softness: see `SmoothCollision` [m].
+    dist: distance of the contact [m].
+    point: its point [m].
     normal: of the contact.
     adj_dist: cotangent of the distance.
     adj_point: cotangent of the point.
@@ -129,6 +138,29 @@ def contact_geometry_vjp(
     geom1.force = adj_pos1
     geom1.size = adj_size1
     geom2.force = adj_pos2
+    geom2.size = adj_size2
+  elif is_smooth(type1, type2, axis1, axis2, softness):
+    adj_pos1, adj_axis1, adj_size1, adj_pos2, adj_axis2, adj_size2 = smooth_vjp(
+      type1,
+      pos1,
+      axis1,
+      size1,
+      pos2,
+      axis2,
+      size2,
+      softness,
+      dist,
+      point,
+      normal,
+      adj_dist,
+      adj_point,
+      adj_frame,
+    )
+    geom1.force = adj_pos1
+    geom1.torque = wp.cross(axis1, adj_axis1)
+    geom1.size = adj_size1
+    geom2.force = adj_pos2
+    geom2.torque = wp.cross(axis2, adj_axis2)
     geom2.size = adj_size2
   elif type1 == SPHERE and type2 == CAPSULE:
     adj_pos1, adj_size1, adj_pos2, adj_axis2, adj_size2, _n, _d, _p, _f = wp.grad(

@@ -36,17 +36,22 @@ def plane_cylinder_objective(
   axis2: wp.vec3,
   size2: wp.vec3,
   index: int,
+  turning: float,
+  held: wp.vec3,
   adj_dist: float,
   adj_point: wp.vec3,
   adj_frame: wp.mat33,
 ) -> wp.float32:
-  """adj_dist dist + adj_point . point + adj_frame . frame of one slot."""
+  """adj_dist dist + adj_point . point + adj_frame . frame of one slot.
+
+  `held` is d, and `turning` how much of its turn counts, see contact/smooth.py.
+  """
   towards = wp.where(wp.dot(axis1, axis2) > 0.0, -1.0, 1.0)
   axis = towards * axis2
   across = axis * wp.dot(axis, axis1) - axis1
   side = wp.vec3(1.0, 0.0, 0.0)
   if wp.dot(across, across) >= ALIGNED:
-    side = wp.normalize(across)
+    side = held + turning * (wp.normalize(across) - held)
   along = size2[1] * axis
   radial = size2[0] * side
   if index == 1:

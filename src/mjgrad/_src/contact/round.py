@@ -83,7 +83,7 @@ def plane_capsule_objective(
 
 
 @wp.func
-def _spheres(
+def spheres(
   x1: wp.vec3,
   radius1: float,
   x2: wp.vec3,
@@ -117,7 +117,7 @@ def sphere_sphere_objective(
 ) -> wp.float32:
   """`normal` is that of the contact, held fixed."""
   far = wp.length(pos1) + wp.length(pos2)
-  return _spheres(pos1, size1[0], pos2, size2[0], far, normal, adj_dist, adj_point, adj_frame)
+  return spheres(pos1, size1[0], pos2, size2[0], far, normal, adj_dist, adj_point, adj_frame)
 
 
 @wp.func
@@ -134,7 +134,7 @@ def sphere_capsule_objective(
 ) -> wp.float32:
   along = wp.clamp(wp.dot(axis2, pos1 - pos2), -size2[1], size2[1])
   far = wp.length(pos1) + wp.length(pos2) + size2[1]
-  return _spheres(
+  return spheres(
     pos1, size1[0], pos2 + along * axis2, size2[0], far, normal, adj_dist, adj_point, adj_frame
   )
 
@@ -162,4 +162,4 @@ def capsule_capsule_objective(
   x1 = pos1 + (2.0 * weights[0] - 1.0) * half1
   x2 = pos2 + (2.0 * weights[1] - 1.0) * half2
   far = wp.length(pos1) + size1[1] + wp.length(pos2) + size2[1]
-  return _spheres(x1, size1[0], x2, size2[0], far, normal, adj_dist, adj_point, adj_frame)
+  return spheres(x1, size1[0], x2, size2[0], far, normal, adj_dist, adj_point, adj_frame)

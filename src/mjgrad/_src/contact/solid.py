@@ -26,6 +26,7 @@ from mjgrad._src.contact.manifold import facing_through
 from mjgrad._src.contact.plane_cylinder import plane_cylinder_objective
 from mjgrad._src.contact.round_edge import is_on_side
 from mjgrad._src.contact.round_edge import round_edge_vjp
+from mjgrad._src.contact.smooth import turning_weight
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import CAPSULE
 from mjgrad._src.contact.surface import CYLINDER
@@ -112,6 +113,7 @@ def solid_geometry_vjp(
   fields: HeightFields,
   tolerance: float,
   manifolds: bool,
+  softness: float,
   index: int,
   dist: float,
   point: wp.vec3,
@@ -132,9 +134,12 @@ def solid_geometry_vjp(
   if type1 == PLANE and type2 == CYLINDER:
     axis1 = wp.vec3(rot1[0, 2], rot1[1, 2], rot1[2, 2])
     axis2 = wp.vec3(rot2[0, 2], rot2[1, 2], rot2[2, 2])
-    adj_pos1, adj_axis1, adj_pos2, adj_axis2, adj_size2, _i, _d, _p, _f = wp.grad(
+    across = wp.dot(axis1, axis2) * axis2 - axis1
+    turning = turning_weight(wp.length(across), size2[0], softness)
+    held = wp.normalize(across)
+    adj_pos1, adj_axis1, adj_pos2, adj_axis2, adj_size2, _i, _t, _h, _d, _p, _f = wp.grad(
       plane_cylinder_objective
-    )(pos1, axis1, pos2, axis2, size2, index, adj_dist, adj_point, adj_frame)
+    )(pos1, axis1, pos2, axis2, size2, index, turning, held, adj_dist, adj_point, adj_frame)
     geom1.force = adj_pos1
     geom1.torque = wp.cross(axis1, adj_axis1)
     geom2.force = adj_pos2

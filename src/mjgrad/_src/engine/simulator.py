@@ -10,6 +10,7 @@ import warp as wp
 from mjgrad._src.adaptive import AdaptiveProgram
 from mjgrad._src.adaptive import Stats
 from mjgrad._src.contact.from_distance import ContactsFromDistance
+from mjgrad._src.contact.smooth import SmoothCollision
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import features
 from mjgrad._src.engine import history
@@ -69,6 +70,8 @@ class Simulator:
       None takes `Discretise()`.
     surrogate: other dynamics for the backward pass alone, `ContactsFromDistance`; None
       differentiates what the forward pass computes.
+    smooth_collision: blends the choices of the collision detector in the backward pass alone,
+      `SmoothCollision`; None holds them fixed.
 
   Attributes:
     mjm: the MuJoCo model.
@@ -107,6 +110,7 @@ class Simulator:
     integrator: Adaptive | Fixed | None = None,
     adjoint: Discretise | Backsolve | None = None,
     surrogate: ContactsFromDistance | None = None,
+    smooth_collision: SmoothCollision | None = None,
   ):
     if not isinstance(mjm, mujoco.MjModel):
       raise InvalidInput(
@@ -127,6 +131,7 @@ class Simulator:
     self.mjm, self.nworld, self.derived, self.surrogate = mjm, nworld, derived, surrogate
     self.integrator, self.adjoint = integrator, adjoint or Discretise()
     self.device = wp.get_device(device) if device is not None else wp.get_preferred_device()
+    self.smooth_collision = smooth_collision
     self.nq, self.nv, self.nu, self.na = mjm.nq, mjm.nv, mjm.nu, mjm.na
     self.nbody, self.nhistory = mjm.nbody, history.size(mjm)
     self.ncontroller = NPACE if isinstance(integrator, Adaptive) else 0

@@ -58,6 +58,7 @@ def _contact_solid_vjp(
   contact_geomcollisionid_in: wp.array[int],
   # In:
   in_gap: bool,
+  softness: float,
   meshes: Meshes,
   fields: HeightFields,
   # Adjoint in:
@@ -109,6 +110,7 @@ def _contact_solid_vjp(
     fields,
     opt_ccd_tolerance[worldid % opt_ccd_tolerance.shape[0]],
     manifolds,
+    softness,
     contact_geomcollisionid_in[conid],
     contact_dist_in[conid],
     contact_pos_in[conid],
@@ -183,6 +185,7 @@ def pull_back(work, adj: ContactCotangents, in_gap: bool) -> None:
       d.contact.worldid,
       d.contact.geomcollisionid,
       in_gap,
+      work.softness,
       work.meshes,
       work.height_fields,
       adj.dist,
