@@ -41,10 +41,11 @@ def test_one_step(pair):
     params=("geom_size", "geom_friction"),
     device="cpu",
   )
-  curved = any(kind in CURVED for kind in pair) and pair[0] != "plane"
-  assert len(result.differing) <= (0.5 * STATES if curved else 0), result.to_text()
+  loose = any(kind in CURVED for kind in pair) and pair[0] != "plane"
+  loose |= pair[0] == "hfield"  # whether the same contact with two prisms counts once is rounding
+  assert len(result.differing) <= (0.5 * STATES if loose else 0), result.to_text()
   for channel in result.channels:
-    assert len(channel.compared) >= (0.4 if curved else 0.7) * STATES, result.to_text()
+    assert len(channel.compared) >= (0.4 if loose else 0.7) * STATES, result.to_text()
     errors = [channel.errors[s] for s in channel.compared]
     assert np.median(errors) <= 1e-3, result.to_text()
     assert np.quantile(errors, 0.95) <= 1e-2, result.to_text()

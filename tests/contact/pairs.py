@@ -24,6 +24,8 @@ GEOMS = {
 }
 """The cuboid is the box as a mesh. Four faces of the roof, four degrees steep, meet at (0, 0); a
 fifth one, half a degree steep, begins at (0, 0.04)."""
+STEEP = 0.7
+"""Height of the normal of a contact on a side between two prisms of the hills, and not on them."""
 ELEVATIONS = np.random.default_rng(2).integers(0, 17, size=30) / 16.0
 
 
@@ -111,7 +113,8 @@ def touching(
 ) -> np.ndarray:
   """A configuration with random orientations whose deepest contact is this deep [m].
 
-  `reach` is a distance at which the geoms do not touch [m].
+  `reach` is a distance at which the geoms do not touch [m]. A height field is touched from above:
+  contacts on the sides of its prisms are others in mujoco-warp.
   """
   mjd = mujoco.MjData(mjm)
   while True:
@@ -132,7 +135,8 @@ def touching(
       collide(mjm, mjd, qpos)
       apart = mjd.contact.dist.min() if mjd.ncon else 1.0
       low, high = (low, middle) if apart > target else (middle, high)
-    if mjd.ncon:
+    steep = mjd.ncon and mjd.contact.frame[:, 2].min() < STEEP
+    if mjd.ncon and not (steep and mujoco.mjtGeom.mjGEOM_HFIELD in mjm.geom_type):
       return qpos.astype(np.float32).astype(np.float64)
 
 
