@@ -21,6 +21,8 @@ NWORLD = 4
 ELSEWHERE = (
   "eq_",
   "site_",
+  "mesh_",
+  "hfield_",
   "body_gravcomp",
   "dof_solref",
   "dof_solimp",

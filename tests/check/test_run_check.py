@@ -19,7 +19,7 @@ from tests import oracles
 def test_cartpole_passes(device):
   result = oracles.run_check(models.cartpole(), nstates=8, device=device)
   assert result.passed, result.to_text()
-  kinds = ("tendon_", "pair_", "eq_", "site_")
+  kinds = ("tendon_", "pair_", "eq_", "site_", "mesh_", "hfield_")
   absent = {"act", "history", "mocap_pos", "mocap_quat"}
   absent |= {name for name in PARAMETERS if name.startswith(kinds)}
   absent.add("body_gravcomp")  # C MuJoCo cannot vary it in a model without any
