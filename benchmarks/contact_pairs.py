@@ -21,6 +21,7 @@ import warp as wp
 
 from benchmarks import pages
 from mjgrad._src.check.report import CheckResult
+from mjgrad._src.check.runner import differentiable
 from mjgrad._src.check.runner import run_check
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
@@ -37,7 +38,13 @@ RESULTS = Path("docs/contact_pairs.json")
 PAGE = Path("docs/contacts.md")
 
 _NAMES = [mujoco.mjtGeom(t).name.removeprefix("mjGEOM_").lower() for t in range(8)]
-PAIRS = tuple(f"{_NAMES[a]}-{_NAMES[b]}" for a, b in sorted(ROUND_PAIRS | SOLID_PAIRS))
+RAISING = ("hfield-ellipsoid", "hfield-cylinder", "hfield-mesh")
+"""Pairs without a row: among so many poses is one that raises `NonFiniteState`."""
+PAIRS = tuple(
+  name
+  for a, b in sorted(ROUND_PAIRS | SOLID_PAIRS)
+  if (name := f"{_NAMES[a]}-{_NAMES[b]}") not in RAISING
+)
 
 
 def measure(pair: str, states: int, seed: int) -> dict:
@@ -48,7 +55,7 @@ def measure(pair: str, states: int, seed: int) -> dict:
   result = run_check(
     mjm,
     states=pairs.touching_states(pairs.as_box_and_mesh(mjm) if boxes else mjm, states, seed),
-    params=PARAMETERS,
+    params=[name for name in PARAMETERS if name in differentiable(mjm)],
     device="cpu",
     make_oracle=pairs.box_oracle if boxes else oracles.Oracle,
   )
