@@ -52,10 +52,11 @@ def measure(pair: str, states: int, seed: int) -> dict:
   kinds = pair.split("-")
   mjm = pairs.scene(*kinds, ccd_tolerance=1e-8, ccd_iterations=100)
   boxes = kinds == ["box", "box"]
+  known = differentiable(mjm)
   result = run_check(
     mjm,
     states=pairs.touching_states(pairs.as_box_and_mesh(mjm) if boxes else mjm, states, seed),
-    params=[name for name in PARAMETERS if name in differentiable(mjm)],
+    params=[name for name in PARAMETERS if name in known],
     device="cpu",
     make_oracle=pairs.box_oracle if boxes else oracles.Oracle,
   )

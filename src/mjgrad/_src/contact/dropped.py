@@ -24,6 +24,7 @@ from mjgrad._src.contact.facet import vertex
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.height_field import HeightFields
 from mjgrad._src.contact.height_field import Triangle
+from mjgrad._src.contact.height_field import cell_of
 from mjgrad._src.contact.height_field import triangle_of
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import CAPSULE
@@ -144,12 +145,10 @@ def dropped_at(
   known = type2 == SPHERE or type2 == CAPSULE or type2 == BOX or type2 == MESH
   out.found = known and wp.length(out.v - seen) < MISMATCH * slack
   out.ids = wp.vec3i(CORNER, CORNER, CORNER)
-  size = fields.size[id]
-  nrow = fields.nrow[id]
-  ncol = fields.ncol[id]
-  row = int(wp.floor(0.5 * (local[1] / size[1] + 1.0) * float(nrow - 1)))
-  col = int(wp.floor(0.5 * (local[0] / size[0] + 1.0) * float(ncol - 1)))
-  if row >= 0 and col >= 0 and row < nrow - 1 and col < ncol - 1:
+  cell = cell_of(fields, id, local)
+  row = cell[0]
+  col = cell[1]
+  if row >= 0 and col >= 0 and row < fields.nrow[id] - 1 and col < fields.ncol[id] - 1:
     for half in range(2):
       top = triangle_of(fields, id, row, col, half == 1)
       share = _shares(top, local)

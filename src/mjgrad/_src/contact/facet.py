@@ -21,6 +21,7 @@ import warp as wp
 from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.height_field import HeightFields
 from mjgrad._src.contact.height_field import Triangle
+from mjgrad._src.contact.height_field import cell_of
 from mjgrad._src.contact.height_field import triangle_of
 from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import Meshes
@@ -233,13 +234,9 @@ def facet_at(
 ) -> Facet:
   """The facet of a contact, of the prisms around the witness point the one that fits best."""
   best = Facet()
-  size = fields.size[id]
-  nrow = fields.nrow[id]
-  ncol = fields.ncol[id]
-  row = int(wp.floor(0.5 * (local[1] / size[1] + 1.0) * float(nrow - 1)))
-  col = int(wp.floor(0.5 * (local[0] / size[0] + 1.0) * float(ncol - 1)))
-  for r in range(wp.max(row - 1, 0), wp.min(row + 2, nrow - 1)):
-    for c in range(wp.max(col - 1, 0), wp.min(col + 2, ncol - 1)):
+  cell = cell_of(fields, id, local)
+  for r in range(wp.max(cell[0] - 1, 0), wp.min(cell[0] + 2, fields.nrow[id] - 1)):
+    for c in range(wp.max(cell[1] - 1, 0), wp.min(cell[1] + 2, fields.ncol[id] - 1)):
       for half in range(2):
         top = triangle_of(fields, id, r, c, half == 1)
         up = wp.normalize(wp.cross(top.b - top.a, top.c - top.a))

@@ -96,6 +96,15 @@ def _corner(fields: HeightFields, id: int, row: int, col: int) -> wp.vec3:
 
 
 @wp.func
+def cell_of(fields: HeightFields, id: int, x: wp.vec3) -> wp.vec2i:
+  """First row and column of the cell over or under a point, which may be beyond the grid."""
+  size = fields.size[id]
+  row = wp.floor(0.5 * (x[1] / size[1] + 1.0) * float(fields.nrow[id] - 1))
+  col = wp.floor(0.5 * (x[0] / size[0] + 1.0) * float(fields.ncol[id] - 1))
+  return wp.vec2i(int(row), int(col))
+
+
+@wp.func
 def triangle_of(fields: HeightFields, id: int, row: int, col: int, upper: bool) -> Triangle:
   """One of the two triangles of the cell with this first row and column."""
   first = fields.adr[id] + row * fields.ncol[id] + col
@@ -193,17 +202,14 @@ def _patch_within(
 ) -> Patch:
   """The prism next to x whose feature there agrees with the normal."""
   out = Patch()
-  size = fields.size[id]
-  nrow = fields.nrow[id]
-  ncol = fields.ncol[id]
-  row = int(wp.floor(0.5 * (x[1] / size[1] + 1.0) * float(nrow - 1)))
-  col = int(wp.floor(0.5 * (x[0] / size[0] + 1.0) * float(ncol - 1)))
+  bottom = fields.size[id][3]
+  cell = cell_of(fields, id, x)
   decided = bool(False)
-  for r in range(wp.max(row - 1, 0), wp.min(row + 2, nrow - 1)):
-    for c in range(wp.max(col - 1, 0), wp.min(col + 2, ncol - 1)):
+  for r in range(wp.max(cell[0] - 1, 0), wp.min(cell[0] + 2, fields.nrow[id] - 1)):
+    for c in range(wp.max(cell[1] - 1, 0), wp.min(cell[1] + 2, fields.ncol[id] - 1)):
       for upper in range(2):
         triangle = triangle_of(fields, id, r, c, upper == 1)
-        surface, agrees, flat = _on_prism(triangle, size[3], x, m, slack, tilt, round_other)
+        surface, agrees, flat = _on_prism(triangle, bottom, x, m, slack, tilt, round_other)
         if (agrees and not out.agrees) or (flat and not decided):
           out.surface = surface
           out.triangle = triangle

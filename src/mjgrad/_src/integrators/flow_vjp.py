@@ -35,6 +35,7 @@ from mjgrad._src.integrators.flow import ZERO
 from mjgrad._src.integrators.flow import Flow
 from mjgrad._src.integrators.flow import linear_dofs
 from mjgrad._src.integrators.flow import mean_rate
+from mjgrad._src.integrators.flow import mean_solved
 from mjgrad._src.integrators.rotations import rate_product
 from mjgrad._src.terms.actuator_law import activation_rate
 
@@ -148,8 +149,7 @@ def _leave_activation(
   adj = adj_stage_in[worldid, 2 * nv + adr]
   mean = wp.float64(0.0)
   if h != ZERO:
-    for j in range(wp.min(stage, weights.shape[1])):
-      mean += weights[stage, j] * wp.float64(solved[j, worldid, 2 * nv + adr])
+    mean = mean_solved(weights, solved, stage, worldid, 2 * nv + adr)
     if stage == weights.shape[0] - 1 and actuator_actlimited[actid]:
       value = start[worldid, start_adr + adr] + h * mean
       bounds = actuator_actrange[worldid % actuator_actrange.shape[0], actid]
