@@ -103,8 +103,8 @@ class StateResult:
     forward_error: error of the engine's step (see `compare.py`); above 1 it differs.
     switch_distance: relative distance to the nearest switch.
     nearest_switch: what would switch there.
-    touching: geoms that touch at another number of contacts in C MuJoCo than in the engine, looked
-      for where a gradient is beyond the bar; the state is a differing one then.
+    touching: geoms that touch otherwise in C MuJoCo than in the engine, looked for where a gradient
+      is beyond the bar (see `same_contacts.py`); the state is a differing one then.
   """
 
   kind: str
@@ -128,7 +128,7 @@ class CheckResult:
     channels: one result per channel.
     states: one result per state.
     differing: indices of states where the engine's forward step differs from C MuJoCo's, or where
-      gradients are beyond the bar and geoms touch at other numbers of contacts.
+      gradients are beyond the bar and geoms touch otherwise.
     reframed: those of them that agree, or agree better, once C MuJoCo uses the engine's tangents of
       plane-capsule contacts; they are compared with that oracle, the others do not count.
   """

@@ -1,6 +1,5 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -24,6 +23,8 @@ from mjgrad._src.check.oracle import Point
 from mjgrad._src.check.report import ChannelResult
 from mjgrad._src.check.report import CheckResult
 from mjgrad._src.check.report import StateResult
+from mjgrad._src.check.same_contacts import Contacts
+from mjgrad._src.check.same_contacts import difference
 from mjgrad._src.check.states import CheckState
 from mjgrad._src.check.states import sample_states
 from mjgrad._src.check.tangent import to_tangent
@@ -108,7 +109,7 @@ def run_check(
     results = tuple(better(c, again.get(c.channel, c)) for c in results)
   wrong_at = {s for c in results for s in c.beyond}
   touching = {s: anchors[s].touching(engine.touching(s)) for s in wrong_at}
-  touching = {s: difference for s, difference in touching.items() if difference}
+  touching = {s: why for s, why in touching.items() if why}
   results = tuple(
     replace(c, compared=tuple(s for s in c.compared if s not in touching)) for c in results
   )
@@ -184,27 +185,14 @@ class _Anchor:
     nearest = min(own.branch, here.branch, key=lambda branch: branch.distance)
     return replace(here, branch=replace(nearest, distance=0.0))
 
-  def touching(self, others: Counter) -> str:
-    """The geoms that touch at other numbers of contacts than in `others`, and these numbers."""
+  def touching(self, others: Contacts) -> str:
+    """Pairs of geoms that touch otherwise in the engine, whose contacts are `others`."""
     oracle = self.oracle
     oracle.step(self.own.point)
     contact = oracle.mjd.contact
-    mine = _pairs(contact.geom[contact.efc_address >= 0])
-
-    def name(geomid: int) -> str:
-      return oracle.mjm.geom(geomid).name or str(geomid)
-
-    return ", ".join(
-      f"geoms {name(pair[0])} and {name(pair[1])}: {mine[pair]} contacts in C MuJoCo, "
-      f"{others[pair]} in the engine"
-      for pair in sorted(mine | others)
-      if mine[pair] != others[pair]
-    )
-
-
-def _pairs(geoms: np.ndarray) -> Counter:
-  """How often each pair of geoms is in an array of pairs, shape [n, 2]."""
-  return Counter((int(a), int(b)) for a, b in np.sort(geoms, axis=1))
+    rows = contact.efc_address >= 0
+    names = [oracle.mjm.geom(g).name or str(g) for g in range(oracle.mjm.ngeom)]
+    return difference(Contacts(contact.geom[rows], contact.frame[rows, :3]), others, names)
 
 
 def _reframe(
@@ -277,14 +265,14 @@ class _Engine:
   def device(self) -> str:
     return str(self._sim.device)
 
-  def touching(self, world: int) -> Counter:
-    """How many contacts with constraint rows every pair of geoms has, after `gradients`."""
+  def touching(self, world: int) -> Contacts:
+    """The contacts with constraint rows of a world, after `gradients`."""
     data = self._sim.data
     count = int(data.nacon.numpy()[0])
     contact = data.contact
     here = contact.worldid.numpy()[:count] == world
     here &= contact.efc_address.numpy()[:count, 0] >= 0
-    return _pairs(contact.geom.numpy()[:count][here])
+    return Contacts(contact.geom.numpy()[:count][here], contact.frame.numpy()[:count][here, 0])
 
   def _stack(self, name: str) -> np.ndarray:
     return np.stack([getattr(point, name) for point in self._points])
