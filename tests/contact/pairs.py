@@ -6,6 +6,9 @@ import mujoco
 import numpy as np
 
 from mjgrad._src.check.states import CheckState
+from mjgrad._src.engine.simulator import Simulator
+from mjgrad._src.errors import NonFiniteState
+from mjgrad._src.linearize import step_gradient
 from tests import oracles
 from tests.contact.boxes import BoxOracle
 
@@ -76,6 +79,8 @@ def scene(
     geom.size *= scale
   for mesh in spec.meshes:
     mesh.scale *= scale
+  for field in spec.hfields:
+    field.size *= scale
   return spec.compile()
 
 
@@ -124,7 +129,7 @@ def touching(
     if mjm.nq == 7:
       direction = np.array([0.0, 0.0, 1.0])
       if mujoco.mjtGeom.mjGEOM_HFIELD in mjm.geom_type:
-        place[:2] = rng.uniform(-0.25, 0.25, size=2)
+        place[:2] = mjm.hfield_size[0, 0] * rng.uniform(-0.5, 0.5, size=2)
     else:
       qpos = np.concatenate([np.zeros(3), random_quat(rng), qpos])
     target = -rng.uniform(*depth)
@@ -186,3 +191,18 @@ def touching_states(
     point = oracles.point(mjm, qpos=mjd.qpos, qvel=mjd.qvel).float32()
     states.append(CheckState(point, "random", ("contact",), mjd.ncon, mjd.nefc))
   return states
+
+
+def raising(mjm: mujoco.MjModel, states: list[CheckState]) -> set[int]:
+  """States at which the backward pass raises because a contact has no gradient."""
+  sim = Simulator(mjm, 1, "cpu", nconmax=64, njmax=256)
+  adj_qpos, adj_qvel = np.ones((1, mjm.nq)), np.ones((1, mjm.nv))
+  found = set()
+  for s, state in enumerate(states):
+    qpos, qvel = state.point.qpos[None], state.point.qvel[None]
+    try:
+      step_gradient(sim, qpos, qvel, None, adj_qpos, adj_qvel)
+      sim.check()
+    except NonFiniteState:
+      found.add(s)
+  return found

@@ -11,8 +11,10 @@ from mjgrad._src.linearize import step_gradient
 
 SOFTNESS = 1e-3
 SIDE = 3e-6  # distance of two states from a switch between them [m or rad]
-# What is left of a jump: the weights change by SIDE / SOFTNESS, and contacts are 1e-3 m deep.
+# What is left of a jump: the weights change by SIDE / SOFTNESS, and contacts are 1e-3 m deep. A
+# corner of four turns boxes a little only.
 JUMP = 0.02
+JUMP_OF_CORNER = 5e-4
 
 HALF = np.sqrt(0.5)
 
@@ -38,10 +40,33 @@ def crossing_the_end(along):
   return [0.03, 0.1, 0.1 + along, HALF, 0, HALF, 0, 0.0, 0.0, 0.0, 1, 0, 0, 0]
 
 
+def over_the_border(along):
+  """A box on a larger one, a vertex of it beyond the border at x = 0.1."""
+  quat = turned(0.3, 0.004)
+  matrix = np.empty(9)
+  mujoco.mju_quat2Mat(matrix, quat)
+  vertex = matrix.reshape(3, 3) @ [0.06, -0.07, -0.05]
+  return [0, 0, 0, 1, 0, 0, 0, 0.1 - vertex[0] + along, 0.0, 0.099, *quat]
+
+
+def turned(yaw, roll):
+  """Quaternion of a turn about z after one about x."""
+  return np.array(
+    [
+      np.cos(yaw / 2) * np.cos(roll / 2),
+      np.cos(yaw / 2) * np.sin(roll / 2),
+      np.sin(yaw / 2) * np.sin(roll / 2),
+      np.sin(yaw / 2) * np.cos(roll / 2),
+    ]
+  )
+
+
 ROUND = 'type="capsule" size="0.05 0.1"'
+BOXES = ('type="box" size="0.1 0.12 0.05"', 'type="box" size="0.06 0.07 0.05"')
 CASES = {
-  "sphere and capsule": (('type="sphere" size="0.052"', ROUND), beyond_the_end),
-  "capsules": ((ROUND.replace("0.05 ", "0.052 "), ROUND), crossing_the_end),
+  "sphere and capsule": (('type="sphere" size="0.052"', ROUND), beyond_the_end, JUMP),
+  "capsules": ((ROUND.replace("0.05 ", "0.052 "), ROUND), crossing_the_end, JUMP),
+  "boxes": (BOXES, over_the_border, JUMP_OF_CORNER),
 }
 
 
@@ -70,12 +95,12 @@ def jump(grad):
 
 @pytest.mark.parametrize("case", CASES)
 def test_continuous_through_a_switch(case):
-  geoms, pose = CASES[case]
+  geoms, pose, left = CASES[case]
   mjm, states = scene(*geoms), [pose(-SIDE), pose(SIDE), pose(-0.02), pose(0.02)]
   qvel, exact = gradients(mjm, states, None)
   soft_qvel, soft = gradients(mjm, states, mjgrad.SmoothCollision(SOFTNESS))
   np.testing.assert_array_equal(qvel, soft_qvel)
-  assert jump(exact) > 3 * JUMP and jump(soft) < JUMP, (jump(exact), jump(soft))
+  assert jump(exact) > 3 * left and jump(soft) < left, (jump(exact), jump(soft))
   scale = np.abs(exact).max(axis=1, keepdims=True)
   np.testing.assert_allclose(soft[2:] / scale[2:], exact[2:] / scale[2:], atol=1e-4)
   between = 0.5 * (exact[0] + exact[1])
@@ -84,7 +109,7 @@ def test_continuous_through_a_switch(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_exact_without_softness(case):
-  geoms, pose = CASES[case]
+  geoms, pose, _ = CASES[case]
   mjm, states = scene(*geoms), [pose(-1e-3), pose(1e-3)]
   _, exact = gradients(mjm, states, None)
   _, none = gradients(mjm, states, mjgrad.SmoothCollision(0.0))

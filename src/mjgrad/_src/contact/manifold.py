@@ -24,8 +24,9 @@ of the material of a body at v,
 | end of an edge | | |
 | edge over the border of a face | the edge | the border's, normal to the face |
 
-Held fixed: which corner it is, told apart by what v lies on most closely. Lines on the side of a
-capsule or cylinder: contact/round_edge.py.
+Held fixed: which corner it is, told apart by what v lies on most closely; of two faces, the three
+kinds may blend (contact/smooth.py). Lines on the side of a capsule or cylinder:
+contact/round_edge.py.
 
 Source: docs/contacts.md; mujoco_warp's `multicontact` has the same geometry.
 """
@@ -71,11 +72,13 @@ class Border:
     near: distance from the nearest side [m]
     next: distance from the second nearest [m]
     side: outward normal of the nearest side's plane, in the world
+    next_side: the same of the second nearest
   """
 
   near: float
   next: float
   side: wp.vec3
+  next_side: wp.vec3
 
 
 @wp.func
@@ -135,10 +138,12 @@ def _see(border: Border, distance: float, side: wp.vec3) -> Border:
   out = border
   if distance < out.near:
     out.next = out.near
+    out.next_side = out.side
     out.near = distance
     out.side = side
   elif distance < out.next:
     out.next = distance
+    out.next_side = side
   return out
 
 
@@ -172,6 +177,7 @@ def border_near(
       side = wp.normalize(wp.cross(end - start, face.normal))
       border = _see(border, wp.abs(wp.dot(side, x - start)), side)
   border.side = rot @ border.side
+  border.next_side = rot @ border.next_side
   return border
 
 

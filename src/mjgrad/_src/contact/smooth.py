@@ -12,11 +12,13 @@ does not. The weights are functions of how far the features are from being chose
 | --- | --- | --- |
 | sphere or capsule on a capsule | inside of the segment or end | sigmoid of the way to the end |
 | cylinder standing on a plane | how much the points turn | a^2 / (a^2 + (softness / radius)^2) |
+| corner of the overlap of two faces | vertex of one or crossing of sides | see contact/overlap.py |
 
-a being the sine of the tilt, at most a thousandth where this matters. A plane has one contact with
-every corner of a box or a mesh, which opens and closes at its surface: there is nothing to blend.
-The corners that are kept of the overlap of two faces jump in the forward pass itself, which a blend
-of their derivatives does not bridge: they are held fixed, as are the features of other geoms.
+a being the sine of the tilt, at most a thousandth where this matters.
+A plane has one contact with every corner of a box, which opens and closes at its surface: there is
+nothing to blend. Which four corners are kept of an overlap that has more jumps in the forward pass
+itself, which a blend of their derivatives does not bridge: it is held fixed, as are the features of
+other geoms.
 The forward pass makes its choices as ever; with `softness` zero so does the backward pass.
 
 Source: Paulus et al., Differentiable Simulation of Hard Contacts with Soft Gradients for Learning
@@ -76,6 +78,15 @@ def turning_weight(sine: float, radius: float, softness: float) -> float:
   weight = float(1.0)
   if soft > 0.0:
     weight = sine * sine / (sine * sine + soft * soft)
+  return weight
+
+
+@wp.func
+def farther_weight(near: float, far: float, softness: float) -> float:
+  """Weight of the farther of two features at these distances relative to that of the nearer."""
+  weight = float(0.0)
+  if softness > 0.0:
+    weight = wp.exp((near - far) / softness)
   return weight
 
 

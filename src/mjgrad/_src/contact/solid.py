@@ -20,9 +20,9 @@ from mjgrad._src.contact.manifold import FACING
 from mjgrad._src.contact.manifold import Face
 from mjgrad._src.contact.manifold import border_near
 from mjgrad._src.contact.manifold import edge_objective
-from mjgrad._src.contact.manifold import faces_objective
 from mjgrad._src.contact.manifold import facing
 from mjgrad._src.contact.manifold import facing_through
+from mjgrad._src.contact.overlap import corner_vjp
 from mjgrad._src.contact.plane_cylinder import plane_cylinder_objective
 from mjgrad._src.contact.round_edge import is_on_side
 from mjgrad._src.contact.round_edge import round_edge_vjp
@@ -287,30 +287,8 @@ def solid_geometry_vjp(
     local2 = wp.transpose(rot2) @ (corner - pos2)
     border1 = border_near(type1, rot1, size1, meshes, meshid1, face1, local1)
     border2 = border_near(type2, rot2, size2, meshes, meshid2, face2, local2)
-    crossing = wp.max(border1.near, border2.near)
-    line = wp.cross(n2, border2.side)
-    plane = border1.side
-    first = False
-    if border2.next <= wp.min(border1.next, crossing):
-      line = zero
-    elif border1.next <= crossing:
-      line = n1
-      plane = n2
-      first = True
-    adj_u1, adj_o1, adj_u2, adj_o2, _r, _n1, _n2, _b, _l, _p, _d, _q, _n = wp.grad(faces_objective)(
-      zero,
-      zero,
-      zero,
-      zero,
-      dist,
-      n1,
-      n2,
-      first,
-      line,
-      plane,
-      adj_dist,
-      adj_point,
-      adj_normal,
+    adj_u1, adj_o1, adj_u2, adj_o2 = corner_vjp(
+      dist, n1, n2, border1, border2, softness, adj_dist, adj_point, adj_normal
     )
     arm1 = corner - pos1
     arm2 = corner - pos2

@@ -136,7 +136,9 @@ def _capsule(size: wp.vec3, x: wp.vec3, m: wp.vec3, slack: float, tilt: float) -
   out = Surface()
   axis = wp.vec3(0.0, 0.0, 1.0)
   along = x[2] - size[0] * m[2]
-  if wp.abs(along) < size[1] - slack and wp.abs(m[2]) < tilt:
+  # An error of the normal moves `along` by as much as it inclines the side.
+  inside = size[1] - wp.abs(along)
+  if inside > wp.max(slack, size[0] * wp.abs(m[2])) and wp.abs(m[2]) < tilt:
     out.free = LINE
     out.line = axis
     out.radius = _across(axis, m, size[0])
