@@ -38,11 +38,16 @@ class Stats:
   Attributes:
     accepted: number of steps taken, shape [nworld]
     rejected: number of steps tried in vain, shape [nworld]
+    jumps: number of steps taken in which a force jumped, shape [nworld]
+    jumps_left_out: number of jumps that no opening or closing limit or contact explains, so that
+      the gradient lacks their term; complete after the backward pass, shape [nworld]
     step_size: sizes of the steps taken [s], zero after a world's last, shape [most steps, nworld]
   """
 
   accepted: np.ndarray
   rejected: np.ndarray
+  jumps: np.ndarray
+  jumps_left_out: np.ndarray
   step_size: np.ndarray
 
 
@@ -69,6 +74,7 @@ class AdaptiveProgram(Program):
     if sim.ncontroller:
       self.state["controller"] = self.pace.pace
     self.acceleration = wp.zeros_like(self.data.qacc)
+    self.reviewed = self.pace
     self.first, self.last = (wp.zeros((1, sim.nworld, sim.nq), dtype=float) for _ in range(2))
 
   @functools.cached_property
@@ -92,6 +98,7 @@ class AdaptiveProgram(Program):
       CapacityError, NonFiniteState: as in `Simulator.check`.
     """
     sim, flow, pace = self.sim, self.flow, self.pace
+    self.reviewed = pace
     self._follow()
     flow.load(self.state, self.first)
     pace.begin(self.nstep, self.timestep)
@@ -152,6 +159,7 @@ class AdaptiveProgram(Program):
     wp.copy(work.adj_qvel, adj_qvel)
     wp.copy(work.adj_act, adj_act)
     self.adjoint.backward()
+    self.reviewed = self.adjoint.pace
     self._finish_backward()
 
   def ambient_adj_qpos(self) -> wp.array:
@@ -168,7 +176,13 @@ class AdaptiveProgram(Program):
     accepted = self.pace.accepted.numpy().copy()
     sizes = head(self.pace.sizes, int(accepted.max(initial=0))).numpy().copy()
     sizes[np.arange(len(sizes))[:, None] >= accepted] = 0.0
-    return Stats(accepted, self.pace.attempts.numpy() - accepted, sizes)
+    rejected = self.pace.attempts.numpy() - accepted
+    return Stats(accepted, rejected, self.pace.jumps(), self._jumps_left_out(), sizes)
+
+  def _jumps_left_out(self) -> np.ndarray:
+    if self.surrogate:
+      return self.reviewed.jumps()
+    return self.reviewed.jumps() - self.reviewed.jumps(explained=True)
 
   def _start(self) -> None:
     self.flow.enter(0)

@@ -3,11 +3,15 @@
 integrators/costate.py has the equations. An attempt solves the stages of the state and evaluates
 the rate of lam at each, in one workspace; where the step is accepted, a second pass over its
 stages, in another workspace, adds to the cotangents of parameters and inputs. The controller sees
-the errors of the state and of lam, not those of the sums.
+the errors of the state and of lam, not those of the sums. Where limits or contacts come into being
+in a step or cease, lam jumps at its end (adjoint/saltation.py).
 """
+
+import functools
 
 import warp as wp
 
+from mjgrad._src.adjoint.saltation import Saltation
 from mjgrad._src.adjoint.step_vjp import dynamics_vjp
 from mjgrad._src.graphs import head
 from mjgrad._src.integrators.costate import Costate
@@ -32,6 +36,11 @@ class ContinuousAdjoint:
     self.costate = Costate(self.flow)
     self.pace = Pace(self.flow, method, self.costate)
     self.rates = program.workspace()
+
+  @functools.cached_property
+  def saltation(self) -> Saltation:
+    """What jumps add."""
+    return Saltation(self.program.work, self.flow, self.pace)
 
   def arrays(self) -> list[wp.array]:
     """Everything that a graph changes."""
@@ -68,7 +77,12 @@ class ContinuousAdjoint:
     self.pace.pace.zero_()
     self.pace.begin(program.nstep, program.timestep)
     program.replay("back_start", self._start, 1)
-    program.run(self.pace, "back", self._attempt)
+    pending = True
+    while pending:
+      program.replay("back", self._attempt, 1)
+      pending, jumps = self.pace.pending.numpy()
+      jumped = jumps and not program.surrogate
+      program.replay(*(("back_jump", self._jump) if jumped else ("back_step", self._step)), 1)
     self.pace.raise_for_errors("going back through a call")
     to_work(self.costate.start, work)
 
@@ -93,8 +107,17 @@ class ContinuousAdjoint:
       activation_vjp(work, costate.act_dot, stage)
     flow.enter(flow.nstage)
     costate.move(flow.nstage)
-    pace.commit()
-    costate.commit(pace.accepts)
+
+  def _step(self) -> None:
+    self.pace.commit()
+    self.costate.commit(self.pace.accepts)
+
+  def _jump(self) -> None:
+    """Takes the step across a jump, after which the rate of lam is another one."""
+    self.saltation.vjp(self.costate.y, self.flow.nstage, 0)
+    self.flow.enter(self.flow.nstage)
+    self._step()
+    self._rate(0)
 
   def _rate(self, stage: int) -> None:
     """Evaluates d lam / ds at a stage."""

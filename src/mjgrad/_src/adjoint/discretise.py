@@ -4,18 +4,24 @@ The forward pass keeps some states (integrators/checkpoint.py). The backward pas
 last first, in the order of integrators/schedule.py: it repeats steps to get to a state that was not
 kept, and reverses the step after it. A reversed step solves its stages again and pulls the
 cotangents through them, last first (integrators/flow_vjp.py), with the adjoint of the dynamics at
-every stage.
+every stage. Where limits or contacts come into being in a step or cease, the jump of the forces
+comes before it (adjoint/saltation.py).
 
 Source: Hager, Runge-Kutta methods in optimal control and the transformed adjoint system (2000);
 Griewank and Walther, Revolve (2000).
 """
 
+import functools
+
+import numpy as np
 import warp as wp
 
+from mjgrad._src.adjoint.saltation import Saltation
 from mjgrad._src.adjoint.step_vjp import dynamics_vjp
 from mjgrad._src.graphs import head
 from mjgrad._src.integrators import schedule
 from mjgrad._src.integrators.checkpoint import Checkpoints
+from mjgrad._src.integrators.controller import ROWS
 from mjgrad._src.integrators.flow_vjp import FlowCotangents
 from mjgrad._src.integrators.flow_vjp import activation_vjp
 
@@ -37,6 +43,11 @@ class DiscreteAdjoint:
     """Everything that a graph changes."""
     return [*self.kept.arrays(), *self.cotangents.arrays()]
 
+  @functools.cached_property
+  def saltation(self) -> Saltation:
+    """What jumps add."""
+    return Saltation(self.program.work, self.flow, self.pace)
+
   def begin(self) -> None:
     """Keeps the first state of a call."""
     self.kept.begin()
@@ -53,14 +64,16 @@ class DiscreteAdjoint:
     """What the backward pass of the last call needs besides its first and last state."""
     nstep, stride = self._steps()
     used = -(-nstep // stride)
-    kept, sizes = self.kept, head(self.pace.sizes, nstep)
+    kept, pace = self.kept, self.pace
     states = [head(kept.start, used), head(kept.solved, used)]
-    return [*states, kept.stride, sizes, self.pace.accepted]
+    steps = [head(pace.sizes, nstep), head(pace.events, nstep)]
+    return [*states, kept.stride, *steps, pace.accepted]
 
   def restore(self, recorded: list[wp.array]) -> None:
     """Takes up a call from what was recorded of it."""
     kept, pace = self.kept, self.pace
-    targets = [kept.start, kept.solved, kept.stride, pace.sizes, pace.accepted]
+    states = [kept.start, kept.solved, kept.stride]
+    targets = [*states, pace.sizes, pace.events, pace.accepted]
     for source, target in zip(recorded, targets, strict=True):
       wp.copy(head(target, source.shape[0]), source)
 
@@ -68,6 +81,7 @@ class DiscreteAdjoint:
     """Replaces the cotangents of the last state in `program.work` by those of the first."""
     program, work = self.program, self.program.work
     self.cotangents.arrive(work)
+    jumps = self._jumps()
     for action in schedule.reverse_all(*self._steps(), self.kept.count):
       match action:
         case schedule.Load(slot, _):
@@ -79,12 +93,32 @@ class DiscreteAdjoint:
           program.replay("advance", self._advance, 1)
         case schedule.Reverse(step):
           self.step.fill_(step)
+          if jumps[step]:
+            program.replay("jump", self._jump, 1)
           program.replay("reverse", self._reverse, 1)
     self.cotangents.depart(work)
 
   def _steps(self) -> tuple[int, int]:
     """The largest number of steps of a world, and the stride of the kept states."""
     return int(self.pace.accepted.numpy().max()), int(self.kept.stride.numpy()[0])
+
+  def _jumps(self) -> np.ndarray:
+    """In which steps jumps are looked for: a world comes to other rows in them, shape [steps].
+
+    Steps of one size are no short ones; of these the derivative is that of the steps alone.
+    """
+    if self.program.surrogate or not self.pace.law.adaptive:
+      return np.zeros(self._steps()[0], dtype=bool)
+    events = head(self.pace.events, self._steps()[0]).numpy()
+    live = np.arange(len(events))[:, None] < self.pace.accepted.numpy()
+    return ((events & ROWS != 0) & live).any(axis=1)
+
+  def _jump(self) -> None:
+    flow = self.flow
+    self.pace.recall(self.step)
+    for stage in range(1, flow.nstage + 1):
+      flow.solve(stage, self.program.sim.status.collect)
+    self.saltation.vjp(self.cotangents.y, 0, flow.nstage)
 
   def _advance(self) -> None:
     self.pace.recall(self.step)

@@ -2,8 +2,8 @@
 
 How many steps a call takes is not known before its end. So the state before every `stride`-th step
 of a world is kept, with a stride of one at first; when a world's slots are full, it drops every
-other state and doubles its stride. Nothing else is kept of the steps but their sizes, 8 bytes
-each. From the kept states integrators/schedule.py reaches all others.
+other state and doubles its stride. Nothing else is kept of the steps but their sizes and what
+happened in them, 9 bytes each. From the kept states integrators/schedule.py reaches all others.
 
 A kept state is (q, v, w) in float64 and what the dynamics gave there, the first stage of the next
 step. That stage is also where the solver starts in the second, so that a repeated step is the step

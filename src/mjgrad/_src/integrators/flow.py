@@ -29,6 +29,7 @@ import mujoco_warp as mjw
 import warp as wp
 
 from mjgrad._src.engine import adapter
+from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.integrators import rotations
 from mjgrad._src.integrators.tableau import Tableau
 
@@ -37,6 +38,8 @@ wp.set_module_options({"enable_backward": False})
 FREE = wp.constant(int(mujoco.mjtJoint.mjJNT_FREE))
 BALL = wp.constant(int(mujoco.mjtJoint.mjJNT_BALL))
 SATISFIED = wp.constant(int(mujoco.mjtConstraintState.mjCNSTRSTATE_SATISFIED))
+LIMIT_TENDON = wp.constant(int(mujoco.mjtConstraint.mjCNSTR_LIMIT_TENDON))
+FRICTION_TENDON = wp.constant(int(mujoco.mjtConstraint.mjCNSTR_FRICTION_TENDON))
 MIX = wp.constant(73856093)
 """Spreads small numbers over the integers, so that sums of a few of them seldom agree."""
 ZERO = wp.constant(wp.float64(0.0))
@@ -176,14 +179,34 @@ def _enter_activation(
   act_out[worldid, adr] = wp.float32(w)
 
 
+@wp.func
+def _piece(solimp: vec5, r: float) -> int:
+  """Which piece of the spline of the impedance r is in; all join smoothly but for curvature."""
+  x = wp.abs(r)
+  piece = int(0)
+  if x >= solimp[2]:
+    piece = 2
+  elif x > solimp[2] * solimp[3]:
+    piece = 1
+  return piece
+
+
 @wp.kernel
 def _solved(
+  # Model:
+  jnt_solimp: wp.array2d[vec5],
+  tendon_solimp_lim: wp.array2d[vec5],
   # Data in:
   qacc_in: wp.array2d[float],
   qfrc_smooth_in: wp.array2d[float],
   act_dot_in: wp.array2d[float],
   nefc_in: wp.array[int],
+  contact_solimp_in: wp.array[vec5],
+  contact_geom_in: wp.array[wp.vec2i],
   efc_type_in: wp.array2d[int],
+  efc_id_in: wp.array2d[int],
+  efc_pos_in: wp.array2d[float],
+  efc_margin_in: wp.array2d[float],
   efc_state_in: wp.array2d[int],
   # In:
   stage: int,
@@ -191,15 +214,32 @@ def _solved(
   solved_out: wp.array3d[float],
   step_size_out: wp.array[wp.float64],
   active_out: wp.array2d[int],
+  present_out: wp.array2d[int],
 ):
   worldid, i = wp.tid()
   if i == 0:
     active = int(0)
+    present = int(0)
     for row in range(wp.min(nefc_in[worldid], efc_state_in.shape[1])):
       state = efc_state_in[worldid, row]
+      efctype = efc_type_in[worldid, row]
+      piece = int(0)
+      if efctype > FRICTION_TENDON:
+        owner = efc_id_in[worldid, row]
+        if efctype > LIMIT_TENDON:
+          solimp = contact_solimp_in[owner]
+          geoms = contact_geom_in[owner]
+          owner = geoms[0] * MIX + geoms[1]
+        elif efctype == LIMIT_TENDON:
+          solimp = tendon_solimp_lim[worldid % tendon_solimp_lim.shape[0], owner]
+        else:
+          solimp = jnt_solimp[worldid % jnt_solimp.shape[0], owner]
+        present += (8 * owner + efctype) * MIX
+        piece = _piece(solimp, efc_pos_in[worldid, row] - efc_margin_in[worldid, row])
       if state != SATISFIED:
-        active += (16 * efc_type_in[worldid, row] + state) * MIX
+        active += (64 * piece + 8 * efctype + state) * MIX
     active_out[stage, worldid] = active
+    present_out[stage, worldid] = present
   nv = qacc_in.shape[1]
   if i < nv:
     a = qacc_in[worldid, i]
@@ -270,6 +310,7 @@ class Flow:
       shape [nstage + 1, nworld, 2 nv + na].
     active: a number that tells the set of active constraint rows from others, whatever their
       order, shape [nstage + 1, nworld].
+    present: likewise of the rows of limits and contacts that there are, active or not.
   """
 
   def __init__(self, model: mjw.Model, data: mjw.Data, tableau: Tableau):
@@ -282,7 +323,9 @@ class Flow:
     self.y = wp.zeros_like(self.start)
     self.rate = wp.zeros((nstage + 1, nworld, nv), dtype=wp.float64, device=device)
     self.solved = wp.zeros((nstage + 1, nworld, 2 * nv + model.na), dtype=float, device=device)
-    self.active = wp.zeros((nstage + 1, nworld), dtype=int, device=device)
+    self.active, self.present = (
+      wp.zeros((nstage + 1, nworld), dtype=int, device=device) for _ in range(2)
+    )
 
   @property
   def nstage(self) -> int:
@@ -290,7 +333,8 @@ class Flow:
 
   def arrays(self) -> list[wp.array]:
     """Everything that a step changes."""
-    return [self.step_size, self.start, self.y, self.rate, self.solved, self.active]
+    sets = [self.active, self.present]
+    return [self.step_size, self.start, self.y, self.rate, self.solved, *sets]
 
   def load(self, state: dict[str, wp.array], rounded: wp.array) -> None:
     """Takes the start of a step from `state`, and rounds its qpos, shape [1, nworld, nq]."""
@@ -354,6 +398,21 @@ class Flow:
     wp.launch(
       _solved,
       dim=(d.nworld, max(m.nv, m.na)),
-      inputs=[d.qacc, d.qfrc_smooth, d.act_dot, d.nefc, d.efc.type, d.efc.state, stage],
-      outputs=[self.solved, self.step_size, self.active],
+      inputs=[
+        m.jnt_solimp,
+        m.tendon_solimp_lim,
+        d.qacc,
+        d.qfrc_smooth,
+        d.act_dot,
+        d.nefc,
+        d.contact.solimp,
+        d.contact.geom,
+        d.efc.type,
+        d.efc.id,
+        d.efc.pos,
+        d.efc.margin,
+        d.efc.state,
+        stage,
+      ],
+      outputs=[self.solved, self.step_size, self.active, self.present],
     )

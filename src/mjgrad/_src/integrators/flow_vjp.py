@@ -17,8 +17,8 @@ activations at stage j,
     (wbar_j, ubar, pbar) += wdotbar_j d wdot_j / d(w_j, u, p).
 
 The sizes of the steps are held fixed: neither the controller nor the choice of accepted steps is
-differentiated. Where the time step, and so the length of a call, is a parameter, all sizes are
-proportional to it.
+differentiated; what a jump of the forces adds is in adjoint/saltation.py. Where the time step, and
+so the length of a call, is a parameter, all sizes are proportional to it.
 
 Source: Hager, Runge-Kutta methods in optimal control and the transformed adjoint system (2000).
 """

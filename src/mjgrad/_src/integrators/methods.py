@@ -75,11 +75,12 @@ class Adaptive:
   """Tolerance relative to the state. Forces have float32 precision: below 1e-8 it means nothing."""
   atol: float = 1e-5
   """Tolerance in the units of the state."""
-  switching: float = 1000.0
+  switching: float = 1e6
   """Factor on the error of a step in which constraints become active or inactive.
 
   Across such a kink of the forces a step of size h has an error of order h^2, and the gradient
   through it one of order h. Errors of gradients would otherwise follow the root of the tolerance.
+  1 saves these steps where gradients are not needed, or where contacts open and close incessantly.
   """
   max_step: float | None = None
   """Longest step [s]; None takes `opt.timestep`. A longer one may jump over a thin obstacle."""
@@ -160,8 +161,8 @@ class Discretise:
   """Discretise, then optimise: the exact gradient of the steps that were taken.
 
   It agrees with the result to rounding, whatever the tolerance, and is the right choice but where
-  memory for a few states is missing. The time at which a force jumps has no gradient: contacts and
-  limits that are hit need a `solimp` that starts at zero (docs/adaptive.md, Jumps).
+  memory for a few states is missing. Where limits or contacts open or close with a force, it adds
+  what the time of that jump owes (docs/adaptive.md, Jumps).
   """
 
   checkpoints: int = 32

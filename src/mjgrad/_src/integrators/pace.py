@@ -10,9 +10,13 @@ import warp as wp
 from mjgrad._src.errors import NonFiniteState
 from mjgrad._src.errors import StepLimit
 from mjgrad._src.integrators import controller
+from mjgrad._src.integrators.controller import JUMP
 from mjgrad._src.integrators.controller import NOT_FINITE
 from mjgrad._src.integrators.controller import NPACE
+from mjgrad._src.integrators.controller import NRECENT
+from mjgrad._src.integrators.controller import ROWS
 from mjgrad._src.integrators.controller import RUNNING
+from mjgrad._src.integrators.controller import UNEXPLAINED
 from mjgrad._src.integrators.costate import Costate
 from mjgrad._src.integrators.flow import ZERO
 from mjgrad._src.integrators.flow import Flow
@@ -36,12 +40,14 @@ def _commit(
   rate_out: wp.array3d[wp.float64],
   solved_out: wp.array3d[float],
   active_out: wp.array2d[int],
+  present_out: wp.array2d[int],
 ):
   worldid, i = wp.tid()
   if accepts[worldid] == 0:
     return
   if i == 0:
     active_out[0, worldid] = active_out[nstage, worldid]
+    present_out[0, worldid] = present_out[nstage, worldid]
   if i < y.shape[1]:
     start_out[worldid, i] = y[worldid, i]
   if i < nv:
@@ -100,10 +106,12 @@ def _recall(
   # Out:
   step_size_out: wp.array[wp.float64],
   accepts_out: wp.array[int],
+  index_out: wp.array[int],
 ):
   worldid = wp.tid()
   h = ZERO
   accepts = int(0)
+  index_out[worldid] = step[0]
   if step[0] < accepted[worldid]:
     h = sizes[step[0], worldid]
     accepts = 1
@@ -122,8 +130,13 @@ class Pace:
     attempts: steps tried, shape [nworld].
     accepted: steps taken, shape [nworld].
     accepts: whether the last attempt was accepted, shape [nworld].
+    index: number of the step that the world is in, shape [nworld].
+    nodes: time of every stage and of the result, in steps; those of one time are equal.
     sizes: sizes of the steps taken [s], shape [max_steps, nworld].
-    pending: number of worlds that are not at the end, shape [1].
+    events: what happened in them, a sum of `ROWS`, `JUMP` and `UNEXPLAINED`, likewise.
+    recent: how the acceleration changed in the last two steps, shape [nworld, NRECENT].
+    pending: number of worlds that are not at the end, and of those whose last attempt was accepted
+      and came to other rows of limits or contacts, shape [2].
   """
 
   def __init__(self, flow: Flow, method: Adaptive | Fixed, costate: Costate | None = None):
@@ -137,19 +150,25 @@ class Pace:
       wp.zeros(nworld, dtype=wp.float64, device=device) for _ in range(3)
     )
     self.pace = wp.zeros((nworld, NPACE), dtype=wp.float64, device=device)
-    self.code, self.attempts, self.accepted, self.accepts = (ints(nworld) for _ in range(4))
+    self.code, self.attempts, self.accepted, self.accepts, self.index = (
+      ints(nworld) for _ in range(5)
+    )
     self.sizes = wp.zeros((method.max_steps, nworld), dtype=wp.float64, device=device)
-    self.pending = ints(1)
+    self.events = wp.zeros((method.max_steps, nworld), dtype=wp.int8, device=device)
+    self.recent = wp.zeros((nworld, NRECENT), dtype=wp.float64, device=device)
+    self.pending = ints(2)
     self.costate = [wp.zeros((0,) * ndim, dtype=wp.float64, device=device) for ndim in (2, 2, 3)]
     if costate is not None:
       self.costate = [costate.start, costate.y, costate.rate]
+    nodes = np.round([*method.tableau.c, 1.0], 12)
+    self.nodes = wp.array(nodes, dtype=wp.float64, device=device)
     error = np.array(method.tableau.error)
     self.error_weights = wp.array(error, dtype=wp.float64, device=device)
 
   def arrays(self) -> list[wp.array]:
     """Everything that an attempt changes."""
-    ints = [self.code, self.attempts, self.accepted, self.accepts, self.pending]
-    return [self.left, self.planned, self.pace, self.sizes, *ints]
+    ints = [self.code, self.attempts, self.accepted, self.accepts, self.index, self.pending]
+    return [self.left, self.planned, self.pace, self.sizes, self.events, self.recent, *ints]
 
   def begin(self, nstep: int, timestep: float | None) -> None:
     """Starts a call of `nstep` intervals of `timestep` [s], or of the model's on the device."""
@@ -190,7 +209,7 @@ class Pace:
       _recall,
       dim=self.left.shape,
       inputs=[step, self.accepted, self.sizes],
-      outputs=[self.flow.step_size, self.accepts],
+      outputs=[self.flow.step_size, self.accepts, self.index],
     )
 
   def commit(self) -> None:
@@ -200,8 +219,17 @@ class Pace:
       _commit,
       dim=(flow.y.shape[0], max(flow.y.shape[1], flow.solved.shape[2])),
       inputs=[m.nq, m.nv, flow.nstage, self.accepts, flow.y],
-      outputs=[flow.start, flow.rate, flow.solved, flow.active],
+      outputs=[flow.start, flow.rate, flow.solved, flow.active, flow.present],
     )
+
+  def jumps(self, explained: bool = False) -> np.ndarray:
+    """Number of steps in which the forces jump, or those of them that the rows explain [nworld]."""
+    events, accepted = self.events.numpy(), self.accepted.numpy()
+    live = np.arange(len(events))[:, None] < accepted
+    found = (events & JUMP != 0) & live
+    if explained:
+      found &= events & (ROWS | UNEXPLAINED) == ROWS
+    return found.sum(axis=0)
 
   def raise_for_errors(self, where: str) -> None:
     """Raises when a world did not get to the end of a call.
