@@ -60,8 +60,8 @@ class AdaptiveProgram(Program):
     nstep: control intervals per call.
   """
 
-  def __init__(self, sim, requested: dict[str, bool], nstep: int):
-    super().__init__(sim, requested, nstep)
+  def __init__(self, sim, requested: dict[str, bool], nstep: int, applied: tuple[str, ...]):
+    super().__init__(sim, requested, nstep, applied)
     self.timestep = None if "opt.timestep" in self.buffers else sim.mjm.opt.timestep
     self.flow = Flow(self.model, self.data, sim.integrator.tableau)
     self.pace = Pace(self.flow, sim.integrator)

@@ -41,3 +41,31 @@ def _capture_stream(device: wp.Device):
   with wp.ScopedStream(wp.Stream(device)) if device.is_cuda else contextlib.nullcontext():
     yield
   wp.synchronize_device(device)
+
+
+class Beside:
+  """Launches that may run at the same time as those after them.
+
+      with beside:      # waits for everything launched so far
+        ...             # on a stream of its own
+      ...               # at the same time
+      beside.join()     # waits for both
+
+  A small kernel leaves most of a GPU idle; a captured graph keeps such branches. Without `enabled`,
+  and on a CPU, everything runs in the order in which it is launched.
+  """
+
+  def __init__(self, device: wp.Device, enabled: bool):
+    self._stream = wp.Stream(device) if enabled and device.is_cuda else None
+
+  def __enter__(self) -> None:
+    self._scope = wp.ScopedStream(self._stream)
+    self._scope.__enter__()
+
+  def __exit__(self, *exception) -> None:
+    self._scope.__exit__(*exception)
+
+  def join(self) -> None:
+    """Lets what is launched from here on wait for the launches beside."""
+    if self._stream is not None:
+      self._stream.device.stream.wait_stream(self._stream)

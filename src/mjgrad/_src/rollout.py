@@ -49,14 +49,15 @@ class Program:
     sim: the simulator.
     requested: parameters that are given per call, and whether each is per world.
     nstep: steps per call, which is the length of the tape.
+    applied: inputs among `APPLIED` that are given per call.
 
   Attributes:
     state: arrays of the state that a call starts from and ends in, by the names of the fields of
       the front ends.
   """
 
-  def __init__(self, sim, requested: dict[str, bool], nstep: int):
-    self.sim, self.nstep = sim, nstep
+  def __init__(self, sim, requested: dict[str, bool], nstep: int, applied: tuple[str, ...]):
+    self.sim, self.nstep, self.applied = sim, nstep, applied
     self.data = sim.data
     self.requested = requested
     self.following = followers(requested) if sim.derived == "follow" else {}
@@ -110,6 +111,7 @@ class Program:
       self.status.word,
       self.surrogate,
       sim.smooth_collision.softness if sim.smooth_collision else 0.0,
+      self.applied,
     )
 
   @property

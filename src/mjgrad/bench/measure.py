@@ -91,7 +91,7 @@ def measure(
   """
   start = time.perf_counter()
   sim = Simulator(mjm, nworld, device, nconmax=case.nconmax, njmax=case.njmax)
-  program = sim.program({}, NSTEP)
+  program = sim.program({}, NSTEP, applied=())
   data = program.data
   rng = np.random.default_rng(seed)
   ones_q = wp.ones((nworld, sim.nq), dtype=float, device=sim.device)

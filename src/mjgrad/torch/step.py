@@ -15,6 +15,7 @@ from mjgrad._src.engine import parameters
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.rollout import Program
+from mjgrad._src.terms.applied import APPLIED
 from mjgrad.torch.state import State
 from mjgrad.torch.state import torch_device
 
@@ -96,7 +97,9 @@ def step(
     for name, value in values.items()
   }
 
-  program = sim.program(requested, nstep)
+  forces = {"qfrc_applied": qfrc_applied, "xfrc_applied": xfrc_applied}
+  applied = tuple(name for name in APPLIED if forces[name] is not None)
+  program = sim.program(requested, nstep, applied)
   given = {name: getattr(state, name) for name in STATE}
   if not given["controller"].numel():
     given["controller"] = state.qpos.new_zeros(sim.nworld, sim.ncontroller)

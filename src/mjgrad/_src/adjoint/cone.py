@@ -12,6 +12,8 @@ import warp as wp
 from mjgrad._src.adjoint.rows import CONE
 from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.terms.contact_force import vec6
+from mjgrad._src.tree.indices import BLOCK
+from mjgrad._src.tree.indices import Block
 
 wp.set_module_options({"enable_backward": False})
 
@@ -77,10 +79,10 @@ def _add(
   matrix_out: wp.array3d[wp.float64],
 ):
   worldid, blockid = wp.tid()
-  i = 2 * block_row[blockid]
-  j = 2 * block_col[blockid]
+  i = BLOCK * block_row[blockid]
+  j = BLOCK * block_col[blockid]
   impratio_invsqrt = opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
-  block = wp.mat22d()
+  block = Block()
   nefc = wp.min(nefc_in[worldid], weight.shape[1])
   efcid = int(0)
   while efcid < nefc:
@@ -89,16 +91,16 @@ def _add(
       condim = contact_dim_in[conid]
       friction = contact_friction_in[conid]
       mu = friction[0] * impratio_invsqrt
-      for a in range(2):
-        for b in range(2):
+      for a in range(wp.static(BLOCK)):
+        for b in range(wp.static(BLOCK)):
           block[a, b] += _entry(
             efc_D_in, J_in, residual, friction, mu, condim, worldid, efcid, i + a, j + b
           )
       efcid += condim
     else:
       efcid += 1
-  for a in range(2):
-    for b in range(2):
+  for a in range(wp.static(BLOCK)):
+    for b in range(wp.static(BLOCK)):
       if i + a < nv and j + b <= i + a:
         matrix_out[worldid, i + a, j + b] += block[a, b]
 

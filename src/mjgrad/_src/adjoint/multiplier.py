@@ -8,6 +8,10 @@ With abar the cotangent of the acceleration that the integrator used:
     H lam = -abar                where nothing is integrated implicitly: a_d = a, mu = 0
     H lam = -abar, mu = lam      discrete: H and r have the effective metric (adjoint/metric.py)
 
+Where A - M is a diagonal C, the damping of dofs, the right-hand sides need no product with M:
+
+    A (a_d - a) = -C a           H lam = M mu = -abar - C mu
+
 The minus sign of the adjoint rule is absorbed here, so every term adds its gradient.
 
 The adjoint is exact at the root of r, from which the engine stops a little away: its tolerance is
@@ -24,8 +28,8 @@ touched.
 A is symmetric but for the velocity derivative of bias forces (terms/gyroscopic.py). A and H are
 assembled and factored in float64: with stiff contacts their entries differ by many
 orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
-error of the solution itself. H is assembled in blocks of two by two dofs, so that every entry of J
-that is read serves two entries of H.
+error of the solution itself. H is assembled in blocks, so that every entry of J that
+is read serves `BLOCK` entries of H.
 
 Source: DESIGN section 2; MuJoCo documentation, Computation, "Numerical integration" and
 "Constraint solver" (Newton's Hessian).
@@ -43,11 +47,16 @@ from mjgrad._src.engine.adapter import dof_damping_total
 from mjgrad._src.terms import actuator_slope
 from mjgrad._src.terms import body_slope
 from mjgrad._src.terms.tendon import add_damping_matrix
+from mjgrad._src.tree.indices import BLOCK
+from mjgrad._src.tree.indices import Block
+from mjgrad._src.tree.indices import Column
 
 wp.set_module_options({"enable_backward": False})
 
 FACTOR_BLOCK_DIM = 32
 """Threads per world in the dense factorisation."""
+HESSIAN_BLOCK_DIM = 64
+"""Threads per block of the kernel that assembles H, few enough to load a GPU evenly."""
 
 
 @wp.func
@@ -58,6 +67,24 @@ def mass(M_elemid: wp.array2d[int], M_in: wp.array2d[float], worldid: int, i: in
   if elemid >= 0:
     entry = M_in[worldid, elemid]
   return entry
+
+
+@wp.func
+def mass_times(
+  M_mulm_rowadr: wp.array[int],
+  M_mulm_col: wp.array[int],
+  M_mulm_madr: wp.array[int],
+  M_in: wp.array2d[float],
+  x: wp.array2d[float],
+  worldid: int,
+  i: int,
+) -> wp.float64:
+  """Row i of M x."""
+  product = wp.float64(0.0)
+  for k in range(M_mulm_rowadr[i], M_mulm_rowadr[i + 1]):
+    entry = M_in[worldid, M_mulm_madr[k]]
+    product += wp.float64(entry) * wp.float64(x[worldid, M_mulm_col[k]])
+  return product
 
 
 @wp.kernel
@@ -78,11 +105,16 @@ def _integration_matrix(
   M_elemid: wp.array2d[int],
   # Data in:
   qvel_in: wp.array2d[float],
+  qacc_in: wp.array2d[float],
   M_in: wp.array2d[float],
   # In:
   damper_enabled: bool,
+  # Adjoint in:
+  adj_qacc_in: wp.array2d[wp.float64],
   # Out:
   matrix_out: wp.array3d[wp.float64],
+  rhs_out: wp.array3d[wp.float64],
+  damping_out: wp.array2d[wp.float64],
 ):
   worldid, pairid = wp.tid()
   i = dof_tri_col[pairid]
@@ -90,6 +122,7 @@ def _integration_matrix(
   entry = wp.float64(mass(M_elemid, M_in, worldid, i, j))
   if i == j:
     h = wp.float64(opt_timestep[worldid % opt_timestep.shape[0]])
+    c = wp.float64(0.0)
     if damper_enabled:
       damping, poly = dof_damping_total(
         jnt_actuatorid,
@@ -105,36 +138,38 @@ def _integration_matrix(
         i,
       )
       v = wp.abs(qvel_in[worldid, i])
-      entry += h * wp.float64(damping + 2.0 * poly[0] * v + 3.0 * poly[1] * v * v)
+      c = h * wp.float64(damping + 2.0 * poly[0] * v + 3.0 * poly[1] * v * v)
+    entry += c
+    damping_out[worldid, i] = c
+    rhs_out[worldid, i, 0] = -c * wp.float64(qacc_in[worldid, i])
+    rhs_out[worldid, i, 1] = -adj_qacc_in[worldid, i]
   matrix_out[worldid, i, j] = entry
 
 
 @wp.kernel
 def _integration_rhs(
   # Model:
-  nv: int,
-  M_elemid: wp.array2d[int],
+  M_mulm_rowadr: wp.array[int],
+  M_mulm_col: wp.array[int],
+  M_mulm_madr: wp.array[int],
   # Data in:
   qacc_in: wp.array2d[float],
   M_in: wp.array2d[float],
-  # Adjoint in:
-  adj_qacc_in: wp.array2d[wp.float64],
   # Out:
   rhs_out: wp.array3d[wp.float64],
 ):
   worldid, dofid = wp.tid()
-  force = wp.float64(0.0)
-  for k in range(nv):
-    force += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * wp.float64(qacc_in[worldid, k])
-  rhs_out[worldid, dofid, 0] = force
-  rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
+  rhs_out[worldid, dofid, 0] = mass_times(
+    M_mulm_rowadr, M_mulm_col, M_mulm_madr, M_in, qacc_in, worldid, dofid
+  )
 
 
 @wp.kernel
 def _integration_solution(
   # Model:
-  nv: int,
-  M_elemid: wp.array2d[int],
+  M_mulm_rowadr: wp.array[int],
+  M_mulm_col: wp.array[int],
+  M_mulm_madr: wp.array[int],
   # Data in:
   qacc_in: wp.array2d[float],
   M_in: wp.array2d[float],
@@ -147,8 +182,8 @@ def _integration_solution(
 ):
   worldid, dofid = wp.tid()
   rhs = wp.float64(0.0)
-  for k in range(nv):
-    rhs += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * solution[worldid, k, 1]
+  for k in range(M_mulm_rowadr[dofid], M_mulm_rowadr[dofid + 1]):
+    rhs += wp.float64(M_in[worldid, M_mulm_madr[k]]) * solution[worldid, M_mulm_col[k], 1]
   delta_out[worldid, dofid] = wp.float32(
     solution[worldid, dofid, 0] - wp.float64(qacc_in[worldid, dofid])
   )
@@ -157,14 +192,20 @@ def _integration_solution(
 
 
 @wp.kernel
-def _explicit_rhs(
-  # Adjoint in:
-  adj_qacc_in: wp.array2d[wp.float64],
+def _damping_solution(
+  # In:
+  damping: wp.array2d[wp.float64],
+  solution: wp.array3d[wp.float64],
   # Out:
+  delta_out: wp.array2d[float],
+  mu_out: wp.array2d[float],
   rhs_out: wp.array3d[wp.float64],
 ):
   worldid, dofid = wp.tid()
-  rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
+  mu = solution[worldid, dofid, 1]
+  delta_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 0])
+  mu_out[worldid, dofid] = wp.float32(mu)
+  rhs_out[worldid, dofid, 1] -= damping[worldid, dofid] * mu
 
 
 @wp.kernel
@@ -180,53 +221,62 @@ def _hessian(
   block_col: wp.array[int],
   J_in: wp.array3d[float],
   weight: wp.array2d[float],
+  force: wp.array2d[float],
   # Out:
   matrix_out: wp.array3d[wp.float64],
+  rhs_out: wp.array3d[wp.float64],
 ):
+  """H = M + J^T W J, and r -= J^T f where the blocks of the diagonal read J."""
   worldid, blockid = wp.tid()
-  i = 2 * block_row[blockid]
-  j = 2 * block_col[blockid]
-  block = wp.mat22d()
+  i = BLOCK * block_row[blockid]
+  j = BLOCK * block_col[blockid]
+  block = Block()
+  constraint = Column()
   for efcid in range(wp.min(nefc_in[worldid], weight.shape[1])):
     w = weight[worldid, efcid]
+    if i == j:
+      f = wp.float64(force[worldid, efcid])
+      for a in range(wp.static(BLOCK)):
+        constraint[a] += f * wp.float64(J_in[worldid, efcid, i + a])
     if w > 0.0:
-      rows_i = wp.vec2d(
-        wp.float64(J_in[worldid, efcid, i]), wp.float64(J_in[worldid, efcid, i + 1])
-      )
-      rows_j = wp.vec2d(
-        wp.float64(J_in[worldid, efcid, j]), wp.float64(J_in[worldid, efcid, j + 1])
-      )
-      block += wp.outer(wp.float64(w) * rows_i, rows_j)
-  for a in range(2):
-    for b in range(2):
+      rows_i = Column()
+      rows_j = Column()
+      for a in range(wp.static(BLOCK)):
+        rows_i[a] = wp.float64(w) * wp.float64(J_in[worldid, efcid, i + a])
+        rows_j[a] = wp.float64(J_in[worldid, efcid, j + a])
+      block += wp.outer(rows_i, rows_j)
+  for a in range(wp.static(BLOCK)):
+    for b in range(wp.static(BLOCK)):
       if i + a < nv and j + b <= i + a:
         entry = wp.float64(mass(M_elemid, M_in, worldid, i + a, j + b))
         matrix_out[worldid, i + a, j + b] = entry + block[a, b]
+    if i == j and i + a < nv:
+      rhs_out[worldid, i + a, 0] = rhs_out[worldid, i + a, 0] - constraint[a]
 
 
 @wp.kernel
-def _dynamics_residual(
+def _smooth_residual(
   # Model:
-  nv: int,
-  M_elemid: wp.array2d[int],
+  M_mulm_rowadr: wp.array[int],
+  M_mulm_col: wp.array[int],
+  M_mulm_madr: wp.array[int],
   # Data in:
-  nefc_in: wp.array[int],
   M_in: wp.array2d[float],
   qfrc_smooth_in: wp.array2d[float],
   # In:
+  implicit: bool,
   qacc: wp.array2d[float],
-  J_in: wp.array3d[float],
-  force: wp.array2d[float],
+  # Adjoint in:
+  adj_qacc_in: wp.array2d[wp.float64],
   # Out:
   rhs_out: wp.array3d[wp.float64],
 ):
   worldid, dofid = wp.tid()
-  r = -wp.float64(qfrc_smooth_in[worldid, dofid])
-  for k in range(nv):
-    r += wp.float64(mass(M_elemid, M_in, worldid, dofid, k)) * wp.float64(qacc[worldid, k])
-  for efcid in range(wp.min(nefc_in[worldid], force.shape[1])):
-    r -= wp.float64(J_in[worldid, efcid, dofid]) * wp.float64(force[worldid, efcid])
+  r = mass_times(M_mulm_rowadr, M_mulm_col, M_mulm_madr, M_in, qacc, worldid, dofid)
+  r -= wp.float64(qfrc_smooth_in[worldid, dofid])
   rhs_out[worldid, dofid, 0] = r
+  if not implicit:
+    rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
 
 
 @functools.cache
@@ -276,8 +326,8 @@ def integrator_multiplier(work) -> None:
   m, d = work.model, work.data
   dofs = (d.nworld, m.nv)
   if not work.implicit:
-    wp.launch(_explicit_rhs, dim=dofs, inputs=[work.adj_qacc], outputs=[work.rhs])
     return
+  mass_rows = (m.M_mulm_rowadr, m.M_mulm_col, m.M_mulm_madr)
   wp.launch(
     _integration_matrix,
     dim=(d.nworld, m.dof_tri_row.shape[0]),
@@ -296,18 +346,29 @@ def integrator_multiplier(work) -> None:
       m.actuator_gear,
       m.M_elemid,
       d.qvel,
+      work.qacc,
       d.M,
       work.damper_enabled,
+      work.adj_qacc,
     ],
-    outputs=[work.matrix],
+    outputs=[work.matrix, work.rhs, work.damping],
   )
+  if work.damping_only:
+    _solve(work)
+    wp.launch(
+      _damping_solution,
+      dim=dofs,
+      inputs=[work.damping, work.solution],
+      outputs=[work.delta, work.mu, work.rhs],
+    )
+    return
   add_damping_matrix(work)
   actuator_slope.add_matrix(work)
   body_slope.add_matrix(work)
   wp.launch(
     _integration_rhs,
     dim=dofs,
-    inputs=[m.nv, m.M_elemid, work.qacc, d.M, work.adj_qacc],
+    inputs=[*mass_rows, work.qacc, d.M],
     outputs=[work.rhs],
   )
   if work.gyroscopic:
@@ -317,13 +378,16 @@ def integrator_multiplier(work) -> None:
   wp.launch(
     _integration_solution,
     dim=dofs,
-    inputs=[m.nv, m.M_elemid, work.qacc, d.M, work.solution],
+    inputs=[*mass_rows, work.qacc, d.M, work.solution],
     outputs=[work.delta, work.mu, work.rhs],
   )
 
 
 def solve_hessian(work) -> None:
-  """Assembles H at the rows in `work` and solves it for both columns of `work.rhs`."""
+  """Assembles H at the rows in `work` and solves it for both columns of `work.rhs`.
+
+  The first column is M a - qfrc_smooth on entry; the forces of the rows complete r.
+  """
   m, d = work.model, work.data
   wp.launch(
     _hessian,
@@ -337,8 +401,10 @@ def solve_hessian(work) -> None:
       work.tree.block_col,
       work.efc_J,
       work.efc_weight,
+      work.efc_force,
     ],
-    outputs=[work.matrix],
+    outputs=[work.matrix, work.rhs],
+    block_dim=HESSIAN_BLOCK_DIM,
   )
   if work.elliptic:
     cone.add(work)
@@ -353,19 +419,28 @@ def dynamics_multiplier(work) -> None:
   """Fills `work.lam` from the integrator's right-hand side, and corrects `work.qacc`."""
   m, d = work.model, work.data
   dofs = (d.nworld, m.nv)
+  with work.beside:
+    wp.launch(
+      _smooth_residual,
+      dim=dofs,
+      inputs=[
+        m.M_mulm_rowadr,
+        m.M_mulm_col,
+        m.M_mulm_madr,
+        d.M,
+        d.qfrc_smooth,
+        work.implicit,
+        work.qacc,
+        work.adj_qacc,
+      ],
+      outputs=[work.rhs],
+    )
   rows.launch(work)
   if work.discrete:
     metric.evaluate(work)
-  wp.launch(
-    _dynamics_residual,
-    dim=dofs,
-    inputs=[m.nv, m.M_elemid, d.nefc, d.M, d.qfrc_smooth, work.qacc, work.efc_J, work.efc_force],
-    outputs=[work.rhs],
-  )
+  work.beside.join()
   solve_hessian(work)
   wp.launch(_dynamics_solution, dim=dofs, inputs=[work.solution], outputs=[work.qacc, work.lam])
   if work.discrete:
     wp.copy(work.mu, work.lam)
     rows.launch(work)
-  else:
-    rows.residual(work)

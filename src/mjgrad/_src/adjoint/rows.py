@@ -49,18 +49,39 @@ def _densify(
     J_out[worldid, efcid, dofid] = efc_J_in[worldid, 0, rowadr + k]
 
 
+@wp.func
+def _convex_law(efctype: int, y: float, d: float, frictionloss: float) -> wp.vec2:
+  """Weight and force of a row with D = d whose cost is a function of its own residual alone."""
+  weight = float(0.0)
+  force = float(0.0)
+  if efctype == FRICTION_DOF or efctype == FRICTION_TENDON:
+    force = -wp.sign(y) * frictionloss
+    if wp.abs(d * y) < frictionloss:
+      weight = d
+  elif efctype == EQUALITY or y < 0.0:
+    weight = d
+  if weight > 0.0:
+    force = -weight * y
+  return wp.vec2(weight, force)
+
+
 @wp.kernel
-def _residual(
+def _rows(
   # Model:
   nv: int,
   # Data in:
   nefc_in: wp.array[int],
   qacc_in: wp.array2d[float],
+  efc_type_in: wp.array2d[int],
+  efc_D_in: wp.array2d[float],
   efc_aref_in: wp.array2d[float],
+  efc_frictionloss_in: wp.array2d[float],
   # In:
   J_in: wp.array3d[float],
   # Out:
   residual_out: wp.array2d[float],
+  weight_out: wp.array2d[float],
+  force_out: wp.array2d[float],
 ):
   worldid, efcid = wp.tid()
   if efcid >= nefc_in[worldid]:
@@ -68,7 +89,16 @@ def _residual(
   y = -wp.float64(efc_aref_in[worldid, efcid])
   for dofid in range(nv):
     y += wp.float64(J_in[worldid, efcid, dofid]) * wp.float64(qacc_in[worldid, dofid])
-  residual_out[worldid, efcid] = wp.float32(y)
+  residual = wp.float32(y)
+  residual_out[worldid, efcid] = residual
+  law = _convex_law(
+    efc_type_in[worldid, efcid],
+    residual,
+    efc_D_in[worldid, efcid],
+    efc_frictionloss_in[worldid, efcid],
+  )
+  weight_out[worldid, efcid] = law[0]
+  force_out[worldid, efcid] = law[1]
 
 
 @wp.func
@@ -97,7 +127,7 @@ def _sliding_force(
 
 
 @wp.kernel
-def _law(
+def _cones(
   # Model:
   opt_impratio_invsqrt: wp.array[float],
   # Data in:
@@ -108,7 +138,6 @@ def _law(
   efc_type_in: wp.array2d[int],
   efc_id_in: wp.array2d[int],
   efc_D_in: wp.array2d[float],
-  efc_frictionloss_in: wp.array2d[float],
   # In:
   residual: wp.array2d[float],
   # Out:
@@ -116,79 +145,71 @@ def _law(
   force_out: wp.array2d[float],
 ):
   worldid, efcid = wp.tid()
-  if efcid >= nefc_in[worldid]:
+  if efcid >= nefc_in[worldid] or efc_type_in[worldid, efcid] != CONTACT_ELLIPTIC:
     return
-  y = residual[worldid, efcid]
-  d = efc_D_in[worldid, efcid]
-  efctype = efc_type_in[worldid, efcid]
+  conid = efc_id_in[worldid, efcid]
+  condim = contact_dim_in[conid]
+  friction = contact_friction_in[conid]
+  cone = vec6()
+  for i in range(condim):
+    cone[i] = residual[worldid, contact_efc_address_in[conid, i]]
+  mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
+  zone = elliptic_zone(cone, friction, mu, condim)
   weight = float(0.0)
   force = float(0.0)
-  if efctype == FRICTION_DOF or efctype == FRICTION_TENDON:
-    frictionloss = efc_frictionloss_in[worldid, efcid]
-    force = -wp.sign(y) * frictionloss
-    if wp.abs(d * y) < frictionloss:
-      weight = d
-  elif efctype == CONTACT_ELLIPTIC:
-    conid = efc_id_in[worldid, efcid]
-    condim = contact_dim_in[conid]
-    friction = contact_friction_in[conid]
-    cone = vec6()
-    for i in range(condim):
-      cone[i] = residual[worldid, contact_efc_address_in[conid, i]]
-    mu = friction[0] * opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
-    zone = elliptic_zone(cone, friction, mu, condim)
-    if zone == STICKING:
-      weight = d
-    elif zone == SLIDING:
-      weight = CONE
-      first = contact_efc_address_in[conid, 0]
-      force = _sliding_force(
-        residual, friction, mu, condim, efc_D_in[worldid, first], worldid, first, efcid
-      )
-  elif efctype == EQUALITY or y < 0.0:
-    weight = d
-  if weight > 0.0:
-    force = -weight * y
+  if zone == STICKING:
+    weight = efc_D_in[worldid, efcid]
+    force = -weight * residual[worldid, efcid]
+  elif zone == SLIDING:
+    weight = CONE
+    first = contact_efc_address_in[conid, 0]
+    force = _sliding_force(
+      residual, friction, mu, condim, efc_D_in[worldid, first], worldid, first, efcid
+    )
   weight_out[worldid, efcid] = weight
   force_out[worldid, efcid] = force
-
-
-def residual(work) -> None:
-  """Fills `work.efc_residual` from `work.efc_J` and `work.qacc`."""
-  m, d = work.model, work.data
-  wp.launch(
-    _residual,
-    dim=(d.nworld, d.njmax),
-    inputs=[m.nv, d.nefc, work.qacc, d.efc.aref, work.efc_J],
-    outputs=[work.efc_residual],
-  )
 
 
 def launch(work) -> None:
   """Fills `work.efc_J` where the engine keeps J sparse, and residual, weight and force of rows."""
   m, d = work.model, work.data
+  rows = (d.nworld, d.njmax)
   if m.is_sparse:
     wp.launch(
       _densify,
-      dim=(d.nworld, d.njmax),
+      dim=rows,
       inputs=[d.nefc, d.efc.J_rownnz, d.efc.J_rowadr, d.efc.J_colind, d.efc.J],
       outputs=[work.efc_J],
     )
-  residual(work)
   wp.launch(
-    _law,
-    dim=(d.nworld, d.njmax),
+    _rows,
+    dim=rows,
     inputs=[
-      m.opt.impratio_invsqrt,
+      m.nv,
       d.nefc,
-      d.contact.friction,
-      d.contact.dim,
-      d.contact.efc_address,
+      work.qacc,
       d.efc.type,
-      d.efc.id,
       d.efc.D,
+      d.efc.aref,
       d.efc.frictionloss,
-      work.efc_residual,
+      work.efc_J,
     ],
-    outputs=[work.efc_weight, work.efc_force],
+    outputs=[work.efc_residual, work.efc_weight, work.efc_force],
   )
+  if work.elliptic:
+    wp.launch(
+      _cones,
+      dim=rows,
+      inputs=[
+        m.opt.impratio_invsqrt,
+        d.nefc,
+        d.contact.friction,
+        d.contact.dim,
+        d.contact.efc_address,
+        d.efc.type,
+        d.efc.id,
+        d.efc.D,
+        work.efc_residual,
+      ],
+      outputs=[work.efc_weight, work.efc_force],
+    )

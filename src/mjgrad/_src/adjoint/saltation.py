@@ -216,14 +216,14 @@ def _load(
 
 
 @wp.kernel
-def _right_hand_side(
+def _velocity_cotangent(
   # Adjoint in:
   adj_y_in: wp.array2d[wp.float64],
   # Out:
-  rhs_out: wp.array3d[wp.float64],
+  adj_qacc_out: wp.array2d[wp.float64],
 ):
   worldid, dofid = wp.tid()
-  rhs_out[worldid, dofid, 1] = adj_y_in[worldid, rhs_out.shape[1] + dofid]
+  adj_qacc_out[worldid, dofid] = -adj_y_in[worldid, adj_qacc_out.shape[1] + dofid]
 
 
 @wp.func
@@ -421,7 +421,8 @@ class Saltation:
     """Moves `work.data` to a stage and notes the rows there."""
     flow, m, d = self.flow, self.work.model, self.work.data
     flow.enter(stage, d)
-    adapter.linearization_point(m, d)
+    work = self.work
+    adapter.linearization_point(m, d, work.body_velocities, work.beside)
     wp.launch(_load, dim=d.qacc.shape, inputs=[flow.solved, stage], outputs=[d.qfrc_smooth])
     wp.launch(
       _note,
@@ -480,7 +481,7 @@ class Saltation:
     wp.launch(_leave_out, dim=self._event.shape, inputs=[self._event], outputs=[d.efc.D])
     adapter.solve(m, d)
     wp.copy(work.qacc, d.qacc)
-    wp.launch(_right_hand_side, dim=d.qacc.shape, inputs=[adj_y], outputs=[work.rhs])
+    wp.launch(_velocity_cotangent, dim=d.qacc.shape, inputs=[adj_y], outputs=[work.adj_qacc])
     multiplier.dynamics_multiplier(work)
     self._adj_r.zero_()
     wp.launch(

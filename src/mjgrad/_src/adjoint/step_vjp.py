@@ -58,25 +58,30 @@ from mjgrad._src.tree import frame_poses
 from mjgrad._src.tree import sweep
 from mjgrad._src.tree import twists
 
-TERMS = (
-  inertia,
-  gyroscopic,
-  inertial_parameters,
+JOINT_TERMS = (dof, joint_spring, limit, joint_equality)
+"""Terms of joint coordinates alone, which wait for no twist."""
+
+INERTIA_TERMS = (inertia, gyroscopic, inertial_parameters)
+"""Terms of the bodies' inertia; the first one starts the wrenches that others add to."""
+
+ACTUATOR_TERMS = (actuator,)
+"""Actuators, which wait for no contact."""
+
+BODY_TERMS = (
   applied,
-  dof,
-  joint_spring,
   gravcomp,
   fluid,
   fluid_slope,
-  limit,
-  joint_equality,
   body_equality,
-  actuator,
   row_scale,
   contact_direction,
   contact,
   contact_solid,
   contact_material,
+)
+"""Terms of bodies and pairs of bodies, the directions of contacts before what reads them."""
+
+TENDON_TERMS = (
   tendon,
   tendon_rows,
   tendon_armature,
@@ -84,11 +89,10 @@ TERMS = (
   actuator_passive,
   tendon_path,
 )
-"""Every local term of the residual.
+"""Terms of tendons, their paths last because they carry what other terms leave on tendons."""
 
-Inertia comes first because it starts the wrenches, the directions of contacts before the contacts
-that read them, tendon paths last because they carry what other terms leave on tendons.
-"""
+TERMS = (*JOINT_TERMS, *INERTIA_TERMS, *ACTUATOR_TERMS, *BODY_TERMS, *TENDON_TERMS)
+"""Every local term of the residual."""
 
 
 def step_vjp(work) -> None:
@@ -97,8 +101,8 @@ def step_vjp(work) -> None:
   if work.delay:
     work.delay.enter(work)
   if work.stages is None:
-    tape.load_stage(work)
-    semi_implicit.vjp(work)
+    with work.beside:
+      semi_implicit.vjp(work)
     dynamics_vjp(work)
     semi_implicit.timestep_vjp(work)
   else:
@@ -131,25 +135,57 @@ def dynamics_vjp(work) -> None:
   into; `work.adj_act` is that of the activation a step later, which is replaced by that of the
   activation; the others are added to.
   """
-  if work.surrogate:
-    work.surrogate.evaluate(work)
-  else:
-    adapter.linearization_point(work.model, work.data)
-  if work.far_from_root:
-    multiplier.dynamics_multiplier(work)
-  tendon_rates.evaluate(work)
-  actuator_state.evaluate(work)
-
-  multiplier.integrator_multiplier(work)
+  linearize(work)
   multiplier.dynamics_multiplier(work)
 
   row_scale.evaluate(work)
+  with work.beside:
+    pull_back(JOINT_TERMS, work)
   twists.launch(work)
   tendon_rates.launch(work)
   axes.start(work)
   frame_poses.start(work)
-  for term in TERMS:
-    term.vjp(work)
+  pull_back(INERTIA_TERMS, work)
+  work.beside.join()
+  with work.beside:
+    pull_back(ACTUATOR_TERMS, work)
+  pull_back(BODY_TERMS, work)
+  work.beside.join()
+  pull_back(TENDON_TERMS, work)
   sweep.launch(work)
   body_poses.launch(work)
   frame_poses.launch(work)
+
+
+def linearize(work) -> None:
+  """Computes what the terms and the multiplier of the dynamics read, at the state in `work.data`.
+
+  Where a is the solver's and nothing else waits for the rows, they are built beside the rest.
+  """
+  m, d = work.model, work.data
+  if work.rows_apart:
+    adapter.collide(m, d, work.body_velocities, work.beside)
+    with work.beside:
+      without_rows(work)
+    adapter.constrain(m, d)
+    return
+  if work.surrogate:
+    work.surrogate.evaluate(work)
+  else:
+    adapter.linearization_point(m, d, work.body_velocities, work.beside)
+  if work.far_from_root:
+    multiplier.dynamics_multiplier(work)
+  without_rows(work)
+
+
+def without_rows(work) -> None:
+  """Tendon rates, actuator forces and the multiplier of the integrator."""
+  tendon_rates.evaluate(work)
+  actuator_state.evaluate(work)
+  multiplier.integrator_multiplier(work)
+
+
+def pull_back(terms, work) -> None:
+  """Adds the gradients of some terms."""
+  for term in terms:
+    term.vjp(work)

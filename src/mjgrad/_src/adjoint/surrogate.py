@@ -155,7 +155,7 @@ class Surrogate:
     """Computes what the derivatives read, and `work.qacc`, at the state in `data`."""
     m, d = self.model, self.data
     wp.copy(d.qacc_warmstart, work.qacc)
-    adapter.collide(m, d)
+    adapter.collide(m, d, work.body_velocities, work.beside)
     wp.launch(
       _widen,
       dim=d.naconmax,

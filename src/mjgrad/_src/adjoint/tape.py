@@ -135,10 +135,15 @@ def _load_state(
   tape_qpos: wp.array3d[float],
   tape_qvel: wp.array3d[float],
   tape_act: wp.array3d[float],
+  tape_qacc: wp.array4d[float],
+  tape_qfrc_smooth: wp.array4d[float],
   # Data out:
   qpos_out: wp.array2d[float],
   qvel_out: wp.array2d[float],
   act_out: wp.array2d[float],
+  qfrc_smooth_out: wp.array2d[float],
+  # Out:
+  qacc_out: wp.array2d[float],
 ):
   worldid, i = wp.tid()
   slot = step[0]
@@ -146,6 +151,8 @@ def _load_state(
     qpos_out[worldid, i] = tape_qpos[slot, worldid, i]
   if i < qvel_out.shape[1]:
     qvel_out[worldid, i] = tape_qvel[slot, worldid, i]
+    qacc_out[worldid, i] = tape_qacc[slot, 0, worldid, i]
+    qfrc_smooth_out[worldid, i] = tape_qfrc_smooth[slot, 0, worldid, i]
   if i < act_out.shape[1]:
     act_out[worldid, i] = tape_act[slot, worldid, i]
 
@@ -210,18 +217,18 @@ def store_next(tape: Tape, d) -> None:
 
 
 def load_previous(work) -> None:
-  """Moves to the previous slot and loads its state."""
+  """Moves to the previous slot and loads its state, and what its first stage solved for."""
   tape, d = work.tape, work.data
   wp.launch(_advance, dim=1, inputs=[-1], outputs=[tape.step])
   wp.launch(
     _load_state,
     dim=(d.nworld, _width(d)),
-    inputs=[tape.step, tape.qpos, tape.qvel, tape.act],
-    outputs=[d.qpos, d.qvel, d.act],
+    inputs=[tape.step, tape.qpos, tape.qvel, tape.act, tape.qacc, tape.qfrc_smooth],
+    outputs=[d.qpos, d.qvel, d.act, d.qfrc_smooth, work.qacc],
   )
 
 
-def load_stage(work, stage: int = 0) -> None:
+def load_stage(work, stage: int) -> None:
   """Loads what a stage solved for."""
   tape = work.tape
   wp.launch(

@@ -1,9 +1,13 @@
 """Everything that the backward pass of one step reads and writes, allocated once."""
 
+from collections.abc import Container
+
 import mujoco
 import mujoco_warp as mjw
+import numpy as np
 import warp as wp
 
+from mjgrad._src import spatial
 from mjgrad._src.accumulate import RowAdjoint
 from mjgrad._src.adjoint.delay import Delay
 from mjgrad._src.adjoint.surrogate import Surrogate
@@ -21,16 +25,20 @@ from mjgrad._src.engine.parameters import given
 from mjgrad._src.engine.parameters import zero_cotangents
 from mjgrad._src.engine.status import NWORD
 from mjgrad._src.errors import UnsupportedFeature
+from mjgrad._src.graphs import Beside
 from mjgrad._src.integrators.runge_kutta import RungeKutta
 from mjgrad._src.integrators.runge_kutta_vjp import StageCotangents
 from mjgrad._src.terms import row_scale
+from mjgrad._src.terms import transmission_body
 from mjgrad._src.terms.actuation import Actuation
+from mjgrad._src.terms.applied import APPLIED
 from mjgrad._src.terms.dof import UNBOUNDED
 from mjgrad._src.terms.impedance import DISCRETE
 from mjgrad._src.terms.impedance import REFSAFE
 from mjgrad._src.terms.impedance import vec6
 from mjgrad._src.terms.tendon_rates import NRATE
 from mjgrad._src.tree import frame_poses
+from mjgrad._src.tree.indices import BLOCK
 from mjgrad._src.tree.indices import Tree
 from mjgrad._src.tree.twists import NTWIST
 from mjgrad._src.tree.twists import NWRENCH
@@ -57,11 +65,12 @@ class Workspace:
     status: wp.array | None = None,
     surrogate: Surrogate | None = None,
     softness: float = 0.0,
+    applied: Container[str] = APPLIED,
   ):
     check_parameters(mjm, requested)
     if surrogate and tape and not stages and "opt.timestep" in requested:
       raise UnsupportedFeature("parameter opt.timestep, contacts from distance: use RK4")
-    self.surrogate, self.softness = surrogate, softness
+    self.surrogate, self.softness, self.applied = surrogate, softness, applied
     self.contact_law = surrogate.contact_law if surrogate else wp.zeros(0, dtype=vec6)
     nhistory = tape.history.shape[2] if tape else 0
     self.delay = Delay(data, nhistory) if nhistory else None
@@ -78,6 +87,9 @@ class Workspace:
     def enabled(name: str) -> bool:
       return not mjm.opt.disableflags & int(mujoco.mjtDisableBit.__members__["mjDSBL_" + name])
 
+    def present(*names: str) -> bool:
+      return any(getattr(mjm, name).any() or name in requested for name in names)
+
     implicit = is_implicit(mjm)
     self.discrete = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_DISCRETE)
     constraint = enabled("CONSTRAINT")
@@ -86,11 +98,15 @@ class Workspace:
     self.far_from_root = constraint and (self.elliptic or cg or surrogate is not None)
     self.gravity_enabled = enabled("GRAVITY")
     self.spring_enabled = enabled("SPRING")
+    self.joint_springs = self.spring_enabled and present("jnt_stiffness", "jnt_stiffnesspoly")
     self.damper_enabled = enabled("DAMPER")
     self.clamp_ctrl = enabled("CLAMPCTRL")
     self.actuation_enabled = mjm.nactuator > 0 and enabled("ACTUATION")
     self.frictionloss_enabled = constraint and enabled("FRICTIONLOSS")
+    self.dof_friction = self.frictionloss_enabled and present("dof_frictionloss")
     self.limit_enabled = constraint and enabled("LIMIT") and tree.limited_jnt.shape[0] > 0
+    limited = mjm.jnt_type[mjm.jnt_limited != 0]
+    self.ball_limits = bool((limited == int(mujoco.mjtJoint.mjJNT_BALL)).any())
     passive = self.spring_enabled or self.damper_enabled
     gravcomp = bool(mjm.body_gravcomp.any()) or "body_gravcomp" in requested
     self.gravcomp_enabled = passive and self.gravity_enabled and gravcomp
@@ -118,6 +134,10 @@ class Workspace:
       euler = mjm.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
       self.implicit = euler and self.damper_enabled and enabled("EULERDAMP")
 
+    adhesion = np.isin(mjm.actuator_trntype, list(transmission_body.KINDS)).any()
+    self.rows_apart = not (self.far_from_root or self.discrete or adhesion)
+    self.beside = Beside(device, enabled=not self.discrete)
+
     self.qacc = floats(nworld, nv)
     self.lam = floats(nworld, nv)
     self.mu = floats(nworld, nv)
@@ -126,6 +146,13 @@ class Workspace:
     self.rhs = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
     self.solution = wp.zeros((nworld, nv, 2), dtype=wp.float64, device=device)
     self.pivot = wp.zeros((nworld, nv), dtype=int, device=device)
+    self.damping_only = self.implicit and not (
+      self.implicit_tendon_damping
+      or self.implicit_actuation
+      or self.implicit_fluid
+      or self.gyroscopic
+    )
+    self.damping = wp.zeros((nworld, nv), dtype=wp.float64, device=device)
     self.metric = wp.zeros(
       (nworld if self.discrete else 0, nv, nv), dtype=wp.float64, device=device
     )
@@ -142,13 +169,16 @@ class Workspace:
     self.tree_gyroscopic = tree.tree_gyroscopic.reshape((1, mjm.ntree))
     if self.discrete:
       self.tree_gyroscopic = wp.zeros((nworld, mjm.ntree), dtype=bool, device=device)
-    self.efc_J = floats(nworld, data.njmax, nv + nv % 2) if model.is_sparse else data.efc.J
+    self.efc_J = (
+      floats(nworld, data.njmax, -(-nv // BLOCK) * BLOCK) if model.is_sparse else data.efc.J
+    )
     self.efc_residual = floats(nworld, data.njmax)
     self.efc_weight = floats(nworld, data.njmax)
     self.efc_force = floats(nworld, data.njmax)
-    self.twist = wp.zeros((nworld, NTWIST, nv + 1), dtype=wp.spatial_vector, device=device)
-    self.wrench = wp.zeros((nworld, NWRENCH, model.nbody), dtype=wp.spatial_vector, device=device)
-    self.subtree_wrench = wp.zeros_like(self.wrench)
+    self.integrator_twists = self.implicit or self.discrete
+    self.twist = spatial.zeros(nworld, NTWIST, nv + 1, device)
+    self.wrench = spatial.zeros(nworld, NWRENCH, model.nbody, device)
+    self.subtree_wrench = spatial.zeros(nworld, NWRENCH, model.nbody, device)
     branching = (
       self.implicit_tendon_damping or self.implicit_actuation or self.tendon_armature_enabled
     ) and bool(tree.tendon_crossing.numpy().any())
@@ -160,7 +190,8 @@ class Workspace:
     axes = (directed, model.nbody, nv)
     self.axis_wrench = wp.zeros(axes, dtype=wp.spatial_vector, device=device)
     self.subtree_axis_wrench = wp.zeros_like(self.axis_wrench)
-    slopes = (nworld, model.nbody if self.gyroscopic or self.implicit_fluid else 0)
+    self.body_velocities = self.gyroscopic or self.implicit_fluid
+    slopes = (nworld, model.nbody if self.body_velocities else 0)
     self.slope = wp.zeros(slopes, dtype=wp.spatial_matrix, device=device)
     self.subtree_slope = wp.zeros_like(self.slope)
     products = nworld if self.gyroscopic else 0

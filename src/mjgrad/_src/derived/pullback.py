@@ -108,11 +108,11 @@ def _rates_vjp(
   row_index: wp.array[int],
   row_axis: wp.array[int],
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint in:
   adj_value_in: wp.array[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
   adj_ten_length_out: wp.array2d[float],
   adj_ten_rate_out: wp.array3d[float],

@@ -42,6 +42,8 @@ from mujoco_warp._src.util_misc import tendon_armature_total as tendon_armature_
 from mujoco_warp._src.util_misc import tendon_damping_total as tendon_damping_total
 from mujoco_warp._src.util_misc import wrap as wrap
 
+from mjgrad._src.graphs import Beside
+
 box_fluid_slope = _deriv_box_fluid
 ellipsoid_fluid_slope = _geom_ellipsoid_fluid_B
 history_find_index = _history_find_index
@@ -83,11 +85,12 @@ def evaluate(m: mjw.Model, d: mjw.Data) -> None:
   mjw.solve(m, d)
 
 
-def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
+def linearization_point(m: mjw.Model, d: mjw.Data, velocities: bool, beside: Beside) -> None:
   """Recomputes what the derivatives read, from `d.qpos` and `d.qvel`, without solving.
 
-  Fills poses, tendons, `cdof`, `cinert`, `cvel`, `cdof_dot`, `M`, the contacts and constraint rows,
-  with the functions that `mujoco_warp.step` calls, so the values are those of the forward pass.
+  Fills poses, tendons, `cdof`, `cinert`, `M`, the contacts and constraint rows, with the functions
+  that `mujoco_warp.step` calls, so the values are those of the forward pass. `cvel` and `cdof_dot`
+  are filled if `velocities`, and where rows are built from them.
   Under `discrete` also what it adds to `M` and to the forces (`efm_*`), and what follows for the
   rows.
   """
@@ -95,20 +98,23 @@ def linearization_point(m: mjw.Model, d: mjw.Data) -> None:
     kinematics(m, d)
     constrain(m, d)
     return
-  collide(m, d)
+  collide(m, d, velocities, beside)
   constrain(m, d)
 
 
-def collide(m: mjw.Model, d: mjw.Data) -> None:
+def collide(m: mjw.Model, d: mjw.Data, velocities: bool, beside: Beside) -> None:
   """The first half of `linearization_point`: everything but constraint rows, and what follows."""
   mjw.kinematics(m, d)
+  with beside:
+    mjw.collision(m, d)
   mjw.com_pos(m, d)
   mjw.tendon(m, d)
   mjw.crb(m, d)
   if m.ntendon:
     _tendon_armature(m, d)
-  mjw.com_vel(m, d)
-  mjw.collision(m, d)
+  if velocities or has_velocity_products(m):
+    mjw.com_vel(m, d)
+  beside.join()
 
 
 def constrain(m: mjw.Model, d: mjw.Data) -> None:

@@ -26,6 +26,7 @@ from mjgrad._src.integrators.methods import Discretise
 from mjgrad._src.integrators.methods import Fixed
 from mjgrad._src.integrators.tableau import RK4
 from mjgrad._src.rollout import Program
+from mjgrad._src.terms.applied import APPLIED
 from mjgrad._src.tree.indices import Tree
 
 TABLEAUS = {int(mujoco.mjtIntegrator.mjINT_RK4): RK4}
@@ -155,13 +156,21 @@ class Simulator:
     self.latest: AdaptiveProgram | None = None
     self._programs: dict = {}
 
-  def program(self, requested: dict[str, bool], nstep: int) -> Program:
-    """The captured graphs for a set of parameters (name -> per world) and steps per call."""
-    key = (tuple(sorted(requested.items())), nstep)
+  def program(
+    self, requested: dict[str, bool], nstep: int, applied: tuple[str, ...] = APPLIED
+  ) -> Program:
+    """The captured graphs of a call.
+
+    Args:
+      requested: parameters that are given, and whether each is per world.
+      nstep: steps per call.
+      applied: which of `APPLIED` are given; the others are zero and get no gradient.
+    """
+    key = (tuple(sorted(requested.items())), nstep, applied)
     if key not in self._programs:
       with wp.ScopedDevice(self.device):
         kind = AdaptiveProgram if self.integrator else Program
-        self._programs[key] = kind(self, requested, nstep)
+        self._programs[key] = kind(self, requested, nstep, applied)
     return self._programs[key]
 
   @property

@@ -16,6 +16,7 @@ import numpy as np
 import warp as wp
 
 from mjgrad._src import graphs
+from mjgrad._src import spatial
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine import parameters
 from mjgrad._src.errors import InvalidInput
@@ -162,9 +163,9 @@ class Work:
     given: the values of quaternions and axes before they are normalised
     clip_bound: see `sensors.clip_bounds`; None if no sensor has a cutoff
     inertial_wrench, geom_wrench, site_wrench: see tree/frame_poses.py
-    wrench: slots V and POSE are used, the others are zero, shape [nworld, NWRENCH, nbody]
+    wrench: slots V and POSE are used, the others are zero, shape [nworld, NWRENCH, nbody, 6]
     product, product_wrench: those of velocity products that a step integrates implicitly; empty
-    twist: shape [nworld, NTWIST, nv + 1]; only V matters where the other wrenches are zero
+    twist: shape [nworld, NTWIST, nv + 1, 6]; only V matters where the other wrenches are zero
   """
 
   def __init__(self, observer: Observer):
@@ -203,9 +204,10 @@ class Work:
 
     self.gravity_enabled = False
     self.qacc = self.lam = self.mu = self.delta = zeros(nworld, nv)
-    self.twist = zeros(nworld, twists.NTWIST, nv + 1, dtype=wp.spatial_vector)
-    self.wrench = zeros(nworld, twists.NWRENCH, nbody, dtype=wp.spatial_vector)
-    self.subtree_wrench = wp.zeros_like(self.wrench)
+    self.integrator_twists = self.body_velocities = False
+    self.twist = spatial.zeros(nworld, twists.NTWIST, nv + 1, observer.device)
+    self.wrench = spatial.zeros(nworld, twists.NWRENCH, nbody, observer.device)
+    self.subtree_wrench = spatial.zeros(nworld, twists.NWRENCH, nbody, observer.device)
     self.axis_wrench = self.subtree_axis_wrench = zeros(0, nbody, nv, dtype=wp.spatial_vector)
     frame_wrenches = frame_poses.empty_wrenches(self.model, nworld, requested)
     self.inertial_wrench, self.geom_wrench, self.site_wrench = frame_wrenches

@@ -18,6 +18,8 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.rotation import matrix_torque
 from mjgrad._src.rotation import quat_torque
+from mjgrad._src.spatial import set_spatial
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.tree.attach import FrameAdjoint
 from mjgrad._src.tree.attach import add_frame
@@ -52,7 +54,7 @@ def _body_vjp(
   # Out:
   adj_com_out: wp.array2d[wp.vec3],
   adj_com_velocity_out: wp.array2d[wp.vec3],
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()
@@ -73,8 +75,7 @@ def _body_vjp(
     pose += wp.spatial_vector(
       matrix_torque(xmat_in[worldid, bodyid], adj_xmat_in[worldid, bodyid]), none
     )
-  wrench_out[worldid, POSE, bodyid] = pose
-
+  set_spatial(wrench_out, worldid, POSE, bodyid, pose)
   adj_com = wp.vec3(0.0)
   if adj_subtree_com_in.shape[0] > 0:
     adj_com = adj_subtree_com_in[worldid, bodyid]
@@ -96,7 +97,7 @@ def _attached_vjp(
   adj_pos_in: wp.array2d[wp.vec3],
   adj_mat_in: wp.array2d[wp.mat33],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   frame_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, frameid = wp.tid()
@@ -118,15 +119,15 @@ def _cvel_vjp(
   body_rootid: wp.array[int],
   # In:
   body_lastdof: wp.array[int],
-  twist: wp.array3d[wp.spatial_vector],
+  twist: wp.array4d[float],
   # Adjoint in:
   adj_cvel_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
   adj_com_out: wp.array2d[wp.vec3],
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ):
   worldid, bodyid = wp.tid()
-  v = twist[worldid, V, body_lastdof[bodyid] + 1]
+  v = spatial_at(twist, worldid, V, body_lastdof[bodyid] + 1)
   adj = adj_cvel_in[worldid, bodyid]
   add_wrench(worldid, bodyid, V, v, adj, wrench_out)
   adj_reference = wp.cross(wp.spatial_bottom(adj), wp.spatial_top(v))
@@ -145,14 +146,14 @@ def _subtree_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist: wp.array3d[wp.spatial_vector],
+  twist: wp.array4d[float],
   subtree_linvel: wp.array2d[wp.vec3],
   # Adjoint in:
   adj_com_in: wp.array2d[wp.vec3],
   adj_com_velocity_in: wp.array2d[wp.vec3],
   # Adjoint out (+=):
   adj_body_mass_out: wp.array2d[float],
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, bodyid = wp.tid()

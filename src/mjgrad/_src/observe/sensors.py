@@ -180,11 +180,11 @@ def _site_sensor_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist: wp.array3d[wp.spatial_vector],
+  twist: wp.array4d[float],
   # Adjoint in:
   adj_sensordata_in: wp.array2d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, sensorid = wp.tid()
@@ -233,11 +233,11 @@ def _frame_sensor_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist: wp.array3d[wp.spatial_vector],
+  twist: wp.array4d[float],
   # Adjoint in:
   adj_sensordata_in: wp.array2d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   site_wrench_out: wp.array2d[wp.spatial_vector],

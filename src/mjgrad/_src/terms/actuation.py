@@ -25,12 +25,22 @@ def _lends(mjm: mujoco.MjModel, requested: Container[str]) -> bool:
   return scaled or any(name in requested for name in actuator_passive.PARAMETERS)
 
 
+def _has_muscles(mjm: mujoco.MjModel) -> bool:
+  """Whether an actuator has the gain, the bias or the activation of a muscle."""
+  return bool(
+    (mjm.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)).any()
+    or (mjm.actuator_biastype == int(mujoco.mjtBias.mjBIAS_MUSCLE)).any()
+    or (mjm.actuator_dyntype == int(mujoco.mjtDyn.mjDYN_MUSCLE)).any()
+  )
+
+
 @dataclasses.dataclass
 class Actuation:
   """Actuator quantities; arrays have the shape [nworld, nactuator] where nothing else is said.
 
   Attributes:
     kinds: types of the transmissions in the model
+    muscles: whether an actuator is a muscle
     joint_limited: whether a joint limits its total actuator force
     tendon_limited: whether a tendon limits its total actuator force
     lends: whether the damping and the armature of actuators have gradients to compute
@@ -66,6 +76,7 @@ class Actuation:
   """
 
   kinds: frozenset[int]
+  muscles: bool
   joint_limited: bool
   tendon_limited: bool
   lends: bool
@@ -116,6 +127,7 @@ class Actuation:
 
     return cls(
       kinds=frozenset(np.unique(mjm.actuator_trntype).tolist()),
+      muscles=_has_muscles(mjm),
       joint_limited=nactuator > 0 and bool(mjm.jnt_actfrclimited.any()),
       tendon_limited=nactuator > 0 and bool(mjm.tendon_actfrclimited.any()),
       lends=nactuator > 0 and _lends(mjm, requested),

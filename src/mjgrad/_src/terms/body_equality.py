@@ -29,6 +29,7 @@ from mjgrad._src.engine.adapter import vec5
 from mjgrad._src.engine.adapter import vec12
 from mjgrad._src.rotation import conjugate
 from mjgrad._src.rotation import quat_torque
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.equality_direction import Side
@@ -182,7 +183,7 @@ def _add_rate(
   force: wp.vec3,
   torque: wp.vec3,
   offset: wp.vec3,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ) -> wp.vec3:
   """Adds the cotangent of a frame's velocity along a; returns the force on its point."""
   add_wrench(worldid, bodyid, ACC, twist, wrench_at(force, torque, offset), wrench_out)
@@ -219,9 +220,9 @@ def _body_equality_vjp(
   body_lastdof: wp.array[int],
   rows: RowScales,
   own: Directions,
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_eq_data_out: wp.array2d[vec12],
   adj_row_out: RowAdjoint,
@@ -271,8 +272,8 @@ def _body_equality_vjp(
   side2.offset = pos2 - subtree_com_in[worldid, body_rootid[body2]]
   frame1 = frame_state(twist_in, worldid, side1.last + 1, side1.offset)
   frame2 = frame_state(twist_in, worldid, side2.last + 1, side2.offset)
-  a1 = twist_in[worldid, ACC, side1.last + 1]
-  a2 = twist_in[worldid, ACC, side2.last + 1]
+  a1 = spatial_at(twist_in, worldid, ACC, side1.last + 1)
+  a2 = spatial_at(twist_in, worldid, ACC, side2.last + 1)
   weight1 = body1
   weight2 = body2
   if sparse:

@@ -19,6 +19,8 @@ They are handed over to terms/contact_solid.py where a geom is neither plane, sp
 Source: DESIGN section 2; docs/derivation.md, "Contacts".
 """
 
+import functools
+
 import warp as wp
 
 from mjgrad._src.accumulate import accumulate
@@ -26,19 +28,26 @@ from mjgrad._src.contact.geometry import GeomAdjoint
 from mjgrad._src.contact.geometry import contact_geometry_vjp
 from mjgrad._src.contact.geometry import is_round_pair
 from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.contact_force import ContactAdjoint
 from mjgrad._src.terms.contact_force import contact_force_vjp
 from mjgrad._src.terms.contact_force import elliptic_zone
 from mjgrad._src.terms.contact_force import vec6
+from mjgrad._src.terms.impedance import DISCRETE
+from mjgrad._src.terms.impedance import ROW_FLAGS
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import LAM
 from mjgrad._src.tree.twists import POSE
 from mjgrad._src.tree.twists import V
 
 wp.set_module_options({"enable_backward": False})
+
+BLOCK_DIM = 64
+"""Threads per block; contacts are few, and smaller blocks spread them over a GPU."""
 
 
 @wp.struct
@@ -90,8 +99,8 @@ def _add_body_wrenches(
   offset: wp.vec3,
   frame: wp.mat33,
   adj: ContactAdjoint,
-  twist_in: wp.array3d[wp.spatial_vector],
-  wrench_out: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
+  wrench_out: wp.array4d[float],
 ):
   """Adds what the velocities along all directions leave on a body; nothing where it is static."""
   if row == 0:
@@ -108,9 +117,9 @@ def _add_body_wrenches(
       direction = ACC
       c = adj.a
     wrench = sign * wrench_at(to_world @ _linear_part(c), to_world @ _angular_part(c), offset)
-    wp.atomic_add(wrench_out, worldid, direction, bodyid, wrench)
-    pose += cross_force(twist_in[worldid, direction, row], wrench)
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+    add_spatial(wrench_out, worldid, direction, bodyid, wrench)
+    pose += cross_force(spatial_at(twist_in, worldid, direction, row), wrench)
+  add_spatial(wrench_out, worldid, POSE, bodyid, pose)
 
 
 @wp.func
@@ -120,11 +129,11 @@ def add_geom_wrench(
   geomid: int,
   offset: wp.vec3,
   adj: GeomAdjoint,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   """Adds the cotangent of a geom's pose to its body, and to the geom itself."""
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, wrench_at(adj.force, adj.torque, offset))
+  add_spatial(wrench_out, worldid, POSE, bodyid, wrench_at(adj.force, adj.torque, offset))
   accumulate(geom_wrench_out, worldid, geomid, wp.spatial_vector(adj.torque, adj.force))
 
 
@@ -172,173 +181,187 @@ def row_cotangent(elliptic: bool, condim: int, friction: vec5) -> vec6:
   return c
 
 
-@wp.kernel
-def _contact_vjp(
-  # Model:
-  opt_timestep: wp.array[float],
-  opt_disableflags: int,
-  opt_impratio_invsqrt: wp.array[float],
-  body_rootid: wp.array[int],
-  body_invweight0: wp.array2d[wp.vec2],
-  geom_type: wp.array[int],
-  geom_bodyid: wp.array[int],
-  geom_size: wp.array2d[wp.vec3],
-  # Data in:
-  nacon_in: wp.array[int],
-  geom_xpos_in: wp.array2d[wp.vec3],
-  geom_xmat_in: wp.array2d[wp.mat33],
-  subtree_com_in: wp.array2d[wp.vec3],
-  contact_dist_in: wp.array[float],
-  contact_pos_in: wp.array[wp.vec3],
-  contact_frame_in: wp.array[wp.mat33],
-  contact_includemargin_in: wp.array[float],
-  contact_friction_in: wp.array[vec5],
-  contact_solref_in: wp.array[wp.vec2],
-  contact_solreffriction_in: wp.array[wp.vec2],
-  contact_solimp_in: wp.array[vec5],
-  contact_dim_in: wp.array[int],
-  contact_geom_in: wp.array[wp.vec2i],
-  contact_efc_address_in: wp.array2d[int],
-  contact_worldid_in: wp.array[int],
-  contact_geomcollisionid_in: wp.array[int],
-  # In:
-  elliptic: bool,
-  softness: float,
-  body_lastdof: wp.array[int],
-  efc_residual: wp.array2d[float],
-  row_scale: wp.array2d[float],
-  scale_twist: wp.array2d[wp.spatial_vector],
-  contact_law: wp.array[vec6],
-  twist_in: wp.array3d[wp.spatial_vector],
-  # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
-  geom_wrench_out: wp.array2d[wp.spatial_vector],
-  adj_geom_size_out: wp.array2d[wp.vec3],
-  # Out:
-  adj_dist_out: wp.array[float],
-  adj_point_out: wp.array[wp.vec3],
-  adj_frame_out: wp.array[wp.mat33],
-):
-  conid = wp.tid()
-  if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
-    return
-  worldid = contact_worldid_in[conid]
-  g1 = contact_geom_in[conid][0]
-  g2 = contact_geom_in[conid][1]
-  b1 = geom_bodyid[g1]
-  b2 = geom_bodyid[g2]
-  row1 = body_lastdof[b1] + 1
-  row2 = body_lastdof[b2] + 1
-  point = contact_pos_in[conid]
-  frame = contact_frame_in[conid]
-  condim = contact_dim_in[conid]
-  friction = contact_friction_in[conid]
-  r = contact_dist_in[conid] - contact_includemargin_in[conid]
-  origin1 = subtree_com_in[worldid, body_rootid[b1]]
-  origin2 = subtree_com_in[worldid, body_rootid[b2]]
-  offset1 = point - origin1
-  offset2 = point - origin2
+@functools.cache
+def _contact_vjp(elliptic: bool, smooth: bool, distant: bool, flags: int) -> wp.Kernel:
+  """The kernel for a kind of cone, with or without blended collisions and contacts from distance.
 
-  v1 = twist_in[worldid, V, row1]
-  v2 = twist_in[worldid, V, row2]
-  a1 = twist_in[worldid, ACC, row1]
-  a2 = twist_in[worldid, ACC, row2]
-  lam1 = twist_in[worldid, LAM, row1]
-  lam2 = twist_in[worldid, LAM, row2]
-  v = relative_twist(v1, offset1, v2, offset2)
-  a = relative_twist(a1, offset1, a2, offset2)
-  lam = relative_twist(lam1, offset1, lam2, offset2)
+  Args:
+    elliptic: contacts have elliptic cones.
+    smooth: see `SmoothCollision`.
+    distant: see `ContactsFromDistance`.
+    flags: those that rows depend on.
+  """
+  discrete = bool(flags & int(DISCRETE))
 
-  invweight_row = worldid % body_invweight0.shape[0]
-  invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
-  discrete = row_scale.shape[0] > 0
-  if discrete:
-    invweight *= row_scale[worldid, contact_efc_address_in[conid, 0]]
-  impratio_invsqrt = opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
+  @wp.kernel(module="unique", enable_backward=False)
+  def contact_vjp(
+    # Model:
+    opt_timestep: wp.array[float],
+    opt_impratio_invsqrt: wp.array[float],
+    body_rootid: wp.array[int],
+    body_invweight0: wp.array2d[wp.vec2],
+    geom_type: wp.array[int],
+    geom_bodyid: wp.array[int],
+    geom_size: wp.array2d[wp.vec3],
+    # Data in:
+    nacon_in: wp.array[int],
+    geom_xpos_in: wp.array2d[wp.vec3],
+    geom_xmat_in: wp.array2d[wp.mat33],
+    subtree_com_in: wp.array2d[wp.vec3],
+    contact_dist_in: wp.array[float],
+    contact_pos_in: wp.array[wp.vec3],
+    contact_frame_in: wp.array[wp.mat33],
+    contact_includemargin_in: wp.array[float],
+    contact_friction_in: wp.array[vec5],
+    contact_solref_in: wp.array[wp.vec2],
+    contact_solreffriction_in: wp.array[wp.vec2],
+    contact_solimp_in: wp.array[vec5],
+    contact_dim_in: wp.array[int],
+    contact_geom_in: wp.array[wp.vec2i],
+    contact_efc_address_in: wp.array2d[int],
+    contact_worldid_in: wp.array[int],
+    contact_geomcollisionid_in: wp.array[int],
+    # In:
+    softness: float,
+    body_lastdof: wp.array[int],
+    efc_residual: wp.array2d[float],
+    row_scale: wp.array2d[float],
+    scale_twist: wp.array2d[wp.spatial_vector],
+    contact_law: wp.array[vec6],
+    twist_in: wp.array4d[float],
+    # Adjoint out (+=):
+    wrench_out: wp.array4d[float],
+    geom_wrench_out: wp.array2d[wp.spatial_vector],
+    adj_geom_size_out: wp.array2d[wp.vec3],
+    # Out:
+    adj_dist_out: wp.array[float],
+    adj_point_out: wp.array[wp.vec3],
+    adj_frame_out: wp.array[wp.mat33],
+  ):
+    conid = wp.tid()
+    if conid >= nacon_in[0] or contact_efc_address_in[conid, 0] < 0:
+      return
+    worldid = contact_worldid_in[conid]
+    g1 = contact_geom_in[conid][0]
+    g2 = contact_geom_in[conid][1]
+    b1 = geom_bodyid[g1]
+    b2 = geom_bodyid[g2]
+    row1 = body_lastdof[b1] + 1
+    row2 = body_lastdof[b2] + 1
+    point = contact_pos_in[conid]
+    frame = contact_frame_in[conid]
+    condim = contact_dim_in[conid]
+    friction = contact_friction_in[conid]
+    r = contact_dist_in[conid] - contact_includemargin_in[conid]
+    origin1 = subtree_com_in[worldid, body_rootid[b1]]
+    origin2 = subtree_com_in[worldid, body_rootid[b2]]
+    offset1 = point - origin1
+    offset2 = point - origin2
 
-  mode = contact_mode(
-    elliptic,
-    condim,
-    friction,
-    impratio_invsqrt,
-    worldid,
-    contact_efc_address_in[conid],
-    efc_residual,
-  )
-  if mode == 0:
-    return
+    v1 = spatial_at(twist_in, worldid, V, row1)
+    v2 = spatial_at(twist_in, worldid, V, row2)
+    a1 = spatial_at(twist_in, worldid, ACC, row1)
+    a2 = spatial_at(twist_in, worldid, ACC, row2)
+    lam1 = spatial_at(twist_in, worldid, LAM, row1)
+    lam2 = spatial_at(twist_in, worldid, LAM, row2)
+    v = relative_twist(v1, offset1, v2, offset2)
+    a = relative_twist(a1, offset1, a2, offset2)
+    lam = relative_twist(lam1, offset1, lam2, offset2)
 
-  adj = contact_force_vjp(
-    elliptic,
-    r,
-    in_frame(frame, v),
-    in_frame(frame, a),
-    in_frame(frame, lam),
-    friction,
-    contact_solref_in[conid],
-    contact_solreffriction_in[conid],
-    contact_solimp_in[conid],
-    law_of(contact_law, conid),
-    invweight,
-    impratio_invsqrt,
-    opt_timestep[worldid % opt_timestep.shape[0]],
-    opt_disableflags,
-    condim,
-    mode,
-  )
+    invweight_row = worldid % body_invweight0.shape[0]
+    invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
+    if wp.static(discrete):
+      invweight *= row_scale[worldid, contact_efc_address_in[conid, 0]]
+    impratio_invsqrt = opt_impratio_invsqrt[worldid % opt_impratio_invsqrt.shape[0]]
 
-  _add_body_wrenches(worldid, b1, row1, -1.0, offset1, frame, adj, twist_in, wrench_out)
-  _add_body_wrenches(worldid, b2, row2, 1.0, offset2, frame, adj, twist_in, wrench_out)
+    mode = contact_mode(
+      wp.static(elliptic),
+      condim,
+      friction,
+      impratio_invsqrt,
+      worldid,
+      contact_efc_address_in[conid],
+      efc_residual,
+    )
+    if mode == 0:
+      return
 
-  to_world = wp.transpose(frame)
-  adj_point = wp.cross(to_world @ _linear_part(adj.v), v.angular)
-  adj_point += wp.cross(to_world @ _linear_part(adj.a), a.angular)
-  adj_point += wp.cross(to_world @ _linear_part(adj.lam), lam.angular)
-  adj_frame = _frame_cotangent(adj.v, v)
-  adj_frame += _frame_cotangent(adj.a, a)
-  adj_frame += _frame_cotangent(adj.lam, lam)
-  if discrete:
-    x = relative_twist(scale_twist[conid, 0], offset1, scale_twist[conid, 1], offset2)
-    c = row_cotangent(elliptic, condim, friction)
-    adj_point += wp.cross(to_world @ _linear_part(c), x.angular)
-    adj_frame += _frame_cotangent(c, x)
+    law = vec6()
+    if wp.static(distant):
+      law = contact_law[conid]
+    adj = contact_force_vjp(
+      wp.static(elliptic),
+      r,
+      in_frame(frame, v),
+      in_frame(frame, a),
+      in_frame(frame, lam),
+      friction,
+      contact_solref_in[conid],
+      contact_solreffriction_in[conid],
+      contact_solimp_in[conid],
+      law,
+      invweight,
+      impratio_invsqrt,
+      opt_timestep[worldid % opt_timestep.shape[0]],
+      wp.static(flags),
+      condim,
+      mode,
+    )
 
-  type1 = geom_type[g1]
-  type2 = geom_type[g2]
-  if not is_round_pair(type1, type2):
-    adj_dist_out[conid] = adj.r
-    adj_point_out[conid] = adj_point
-    adj_frame_out[conid] = adj_frame
-    return
+    _add_body_wrenches(worldid, b1, row1, -1.0, offset1, frame, adj, twist_in, wrench_out)
+    _add_body_wrenches(worldid, b2, row2, 1.0, offset2, frame, adj, twist_in, wrench_out)
 
-  xmat1 = geom_xmat_in[worldid, g1]
-  xmat2 = geom_xmat_in[worldid, g2]
-  pos1 = geom_xpos_in[worldid, g1]
-  pos2 = geom_xpos_in[worldid, g2]
-  size_row = worldid % geom_size.shape[0]
-  geom1, geom2 = contact_geometry_vjp(
-    type1,
-    pos1,
-    xmat1,
-    geom_size[size_row, g1],
-    type2,
-    pos2,
-    xmat2,
-    geom_size[size_row, g2],
-    contact_geomcollisionid_in[conid],
-    softness,
-    contact_dist_in[conid],
-    point,
-    frame[0],
-    adj.r,
-    adj_point,
-    adj_frame,
-  )
-  add_geom_wrench(worldid, b1, g1, pos1 - origin1, geom1, wrench_out, geom_wrench_out)
-  add_geom_wrench(worldid, b2, g2, pos2 - origin2, geom2, wrench_out, geom_wrench_out)
+    to_world = wp.transpose(frame)
+    adj_point = wp.cross(to_world @ _linear_part(adj.v), v.angular)
+    adj_point += wp.cross(to_world @ _linear_part(adj.a), a.angular)
+    adj_point += wp.cross(to_world @ _linear_part(adj.lam), lam.angular)
+    adj_frame = _frame_cotangent(adj.v, v)
+    adj_frame += _frame_cotangent(adj.a, a)
+    adj_frame += _frame_cotangent(adj.lam, lam)
+    if wp.static(discrete):
+      x = relative_twist(scale_twist[conid, 0], offset1, scale_twist[conid, 1], offset2)
+      c = row_cotangent(wp.static(elliptic), condim, friction)
+      adj_point += wp.cross(to_world @ _linear_part(c), x.angular)
+      adj_frame += _frame_cotangent(c, x)
 
-  accumulate(adj_geom_size_out, worldid, g1, geom1.size)
-  accumulate(adj_geom_size_out, worldid, g2, geom2.size)
+    type1 = geom_type[g1]
+    type2 = geom_type[g2]
+    if not is_round_pair(type1, type2):
+      adj_dist_out[conid] = adj.r
+      adj_point_out[conid] = adj_point
+      adj_frame_out[conid] = adj_frame
+      return
+
+    xmat1 = geom_xmat_in[worldid, g1]
+    xmat2 = geom_xmat_in[worldid, g2]
+    pos1 = geom_xpos_in[worldid, g1]
+    pos2 = geom_xpos_in[worldid, g2]
+    size_row = worldid % geom_size.shape[0]
+    geom1, geom2 = contact_geometry_vjp(
+      type1,
+      pos1,
+      xmat1,
+      geom_size[size_row, g1],
+      type2,
+      pos2,
+      xmat2,
+      geom_size[size_row, g2],
+      contact_geomcollisionid_in[conid],
+      wp.where(wp.static(smooth), softness, 0.0),
+      contact_dist_in[conid],
+      point,
+      frame[0],
+      adj.r,
+      adj_point,
+      adj_frame,
+    )
+    add_geom_wrench(worldid, b1, g1, pos1 - origin1, geom1, wrench_out, geom_wrench_out)
+    add_geom_wrench(worldid, b2, g2, pos2 - origin2, geom2, wrench_out, geom_wrench_out)
+
+    accumulate(adj_geom_size_out, worldid, g1, geom1.size)
+    accumulate(adj_geom_size_out, worldid, g2, geom2.size)
+
+  return contact_vjp
 
 
 def vjp(work) -> None:
@@ -349,11 +372,16 @@ def vjp(work) -> None:
   if work.solid_contacts:
     work.adj_contact.zero_()
   wp.launch(
-    _contact_vjp,
+    _contact_vjp(
+      work.elliptic,
+      work.softness > 0.0,
+      work.surrogate is not None,
+      work.row_flags & ROW_FLAGS,
+    ),
     dim=d.naconmax,
+    block_dim=BLOCK_DIM,
     inputs=[
       m.opt.timestep,
-      work.row_flags,
       m.opt.impratio_invsqrt,
       m.body_rootid,
       m.body_invweight0,
@@ -377,7 +405,6 @@ def vjp(work) -> None:
       d.contact.efc_address,
       d.contact.worldid,
       d.contact.geomcollisionid,
-      work.elliptic,
       work.softness,
       work.tree.body_lastdof,
       work.efc_residual,

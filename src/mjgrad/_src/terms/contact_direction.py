@@ -44,7 +44,7 @@ def _direction_vjp(
   body_lastdof: wp.array[int],
   own: Directions,
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   # Out:
   scale_twist_out: wp.array2d[wp.spatial_vector],
 ):

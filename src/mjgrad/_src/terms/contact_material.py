@@ -24,6 +24,7 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.terms.contact import contact_mode
 from mjgrad._src.terms.contact import in_frame
 from mjgrad._src.terms.contact import law_of
@@ -149,7 +150,7 @@ def _contact_material_vjp(
   row_scale: wp.array2d[float],
   scale_twist: wp.array2d[wp.spatial_vector],
   contact_law: wp.array[vec6],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint out (+=):
   adj_geom_friction_out: wp.array2d[wp.vec3],
   adj_geom_solref_out: wp.array2d[wp.vec2],
@@ -193,9 +194,21 @@ def _contact_material_vjp(
   frame = contact_frame_in[conid]
   offset1 = contact_pos_in[conid] - subtree_com_in[worldid, body_rootid[b1]]
   offset2 = contact_pos_in[conid] - subtree_com_in[worldid, body_rootid[b2]]
-  v = relative_twist(twist_in[worldid, V, row1], offset1, twist_in[worldid, V, row2], offset2)
-  a = relative_twist(twist_in[worldid, ACC, row1], offset1, twist_in[worldid, ACC, row2], offset2)
-  lam = relative_twist(twist_in[worldid, LAM, row1], offset1, twist_in[worldid, LAM, row2], offset2)
+  v = relative_twist(
+    spatial_at(twist_in, worldid, V, row1), offset1, spatial_at(twist_in, worldid, V, row2), offset2
+  )
+  a = relative_twist(
+    spatial_at(twist_in, worldid, ACC, row1),
+    offset1,
+    spatial_at(twist_in, worldid, ACC, row2),
+    offset2,
+  )
+  lam = relative_twist(
+    spatial_at(twist_in, worldid, LAM, row1),
+    offset1,
+    spatial_at(twist_in, worldid, LAM, row2),
+    offset2,
+  )
   invweight_row = worldid % body_invweight0.shape[0]
   invweight = body_invweight0[invweight_row, b1][0] + body_invweight0[invweight_row, b2][0]
   scale = float(1.0)

@@ -66,7 +66,7 @@ def _contact_solid_vjp(
   adj_point_in: wp.array[wp.vec3],
   adj_frame_in: wp.array[wp.mat33],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
   adj_geom_margin_out: wp.array2d[float],

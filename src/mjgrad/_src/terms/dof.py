@@ -239,7 +239,7 @@ def vjp(work) -> None:
       ],
     )
   armature_vjp(work)
-  if work.frictionloss_enabled:
+  if work.dof_friction:
     wp.launch(
       _friction_loss_vjp,
       dim=(d.nworld, m.nv),

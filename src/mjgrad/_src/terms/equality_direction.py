@@ -70,7 +70,7 @@ def add_row(
   force: wp.vec3,
   torque: wp.vec3,
   own: Directions,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ) -> wp.vec3:
   """Adds the cotangents of u and o in one row to a side; returns the force on its point."""
   twist = twist_along(worldid, rowid, side.last, own)

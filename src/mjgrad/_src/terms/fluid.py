@@ -172,9 +172,9 @@ def _fluid_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_body_mass_out: wp.array2d[float],

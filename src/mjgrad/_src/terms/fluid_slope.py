@@ -31,7 +31,9 @@ from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import box_fluid_slope
 from mjgrad._src.engine.adapter import ellipsoid_fluid_slope
 from mjgrad._src.engine.adapter import geom_semiaxes
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.fluid import MINVAL
@@ -362,9 +364,9 @@ def _slope_vjp(
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
   metric_dual: wp.array2d[float],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   axis_wrench_out: wp.array3d[wp.spatial_vector],
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
@@ -387,9 +389,9 @@ def _slope_vjp(
   viscosity = opt_viscosity[worldid % opt_viscosity.shape[0]]
   origin = subtree_com_in[worldid, body_rootid[bodyid]]
   row = body_lastdof[bodyid] + 1
-  v = twist_in[worldid, V, row]
-  mu = twist_in[worldid, MU, row]
-  x = twist_in[worldid, ACC, row] + twist_in[worldid, DELTA, row]
+  v = spatial_at(twist_in, worldid, V, row)
+  mu = spatial_at(twist_in, worldid, MU, row)
+  x = spatial_at(twist_in, worldid, ACC, row) + spatial_at(twist_in, worldid, DELTA, row)
   symmetric = float(1.0)
   if not drag_only and tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
     symmetric = 0.0
@@ -467,17 +469,17 @@ def _slope_vjp(
       adj_mu = _turned(rot, wp.spatial_top(adj_mu), wp.spatial_bottom(adj_mu))
       f_x = _wrench_of(adj_x, offset)
       f_mu = _wrench_of(adj_mu, offset)
-      wp.atomic_add(wrench_out, worldid, V, bodyid, _wrench_of(adj_v, offset))
+      add_spatial(wrench_out, worldid, V, bodyid, _wrench_of(adj_v, offset))
       if dofid >= 0:
         on_axis = f_mu + weight * f_x
         wp.atomic_add(axis_wrench_out, worldid, bodyid, dofid, on_axis)
       else:
-        wp.atomic_add(wrench_out, worldid, MU, bodyid, f_mu)
-        wp.atomic_add(wrench_out, worldid, ACC, bodyid, f_x)
-        wp.atomic_add(wrench_out, worldid, DELTA, bodyid, f_x)
+        add_spatial(wrench_out, worldid, MU, bodyid, f_mu)
+        add_spatial(wrench_out, worldid, ACC, bodyid, f_x)
+        add_spatial(wrench_out, worldid, DELTA, bodyid, f_x)
       pose = _pose_of(v, vel, adj_v, offset) + _pose_of(twist_mu, vel_mu, adj_mu, offset)
       pose += _pose_of(twist_x, vel_x, adj_x, offset)
-      wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+      add_spatial(wrench_out, worldid, POSE, bodyid, pose)
       on_frame = _on_frame(v, vel, adj_v) + _on_frame(twist_mu, vel_mu, adj_mu)
       on_frame += _on_frame(twist_x, vel_x, adj_x)
       if body_fluid_ellipsoid[bodyid]:

@@ -39,8 +39,10 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate_option
 from mjgrad._src.engine.adapter import inert_vec
 from mjgrad._src.engine.adapter import vec10
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import cross_motion
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.tree.sweep import carried_product
 from mjgrad._src.tree.sweep import subtree_product_wrench
 from mjgrad._src.tree.twists import ACC
@@ -102,7 +104,7 @@ def _products(
   # In:
   dof_before: wp.array[int],
   delta_in: wp.array2d[float],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Out:
   product_out: wp.array2d[wp.spatial_vector],
 ):
@@ -111,7 +113,9 @@ def _products(
   dofid = row - 1
   while dofid >= 0:
     before = dof_before[dofid] + 1
-    x_before = twist_in[worldid, ACC, before] + twist_in[worldid, DELTA, before]
+    x_before = spatial_at(twist_in, worldid, ACC, before) + spatial_at(
+      twist_in, worldid, DELTA, before
+    )
     y += cross_motion(x_before, cdof_in[worldid, dofid]) * qvel_in[worldid, dofid]
     y += cdof_dot_in[worldid, dofid] * (qacc_in[worldid, dofid] + delta_in[worldid, dofid])
     dofid = dof_parentid[dofid]
@@ -128,10 +132,10 @@ def _body_vjp(
   # In:
   body_lastdof: wp.array[int],
   tree_gyroscopic: wp.array2d[bool],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   product_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   adj_timestep_out: wp.array[float],
   # Out:
   product_wrench_out: wp.array2d[wp.spatial_vector],
@@ -146,9 +150,9 @@ def _body_vjp(
   h = opt_timestep[worldid % opt_timestep.shape[0]]
   row = body_lastdof[bodyid] + 1
   inertia = cinert_in[worldid, bodyid]
-  v = twist_in[worldid, V, row]
-  mu = twist_in[worldid, MU, row]
-  x = twist_in[worldid, ACC, row] + twist_in[worldid, DELTA, row]
+  v = spatial_at(twist_in, worldid, V, row)
+  mu = spatial_at(twist_in, worldid, MU, row)
+  x = spatial_at(twist_in, worldid, ACC, row) + spatial_at(twist_in, worldid, DELTA, row)
   y = product_in[worldid, row]
 
   coupling = _coupling(inertia, v, x, y)
@@ -159,10 +163,10 @@ def _body_vjp(
   f_v -= inert_vec(inertia, cross_motion(x, mu))
   f_x = cross_force(v, i_mu) - cross_force(mu, inert_vec(inertia, v))
   f_x -= inert_vec(inertia, cross_motion(v, mu))
-  wrench_out[worldid, MU, bodyid] += h * coupling
-  wrench_out[worldid, V, bodyid] += f_v
-  wrench_out[worldid, ACC, bodyid] += f_x
-  wrench_out[worldid, DELTA, bodyid] += f_x
+  add_spatial(wrench_out, worldid, MU, bodyid, h * coupling)
+  add_spatial(wrench_out, worldid, V, bodyid, f_v)
+  add_spatial(wrench_out, worldid, ACC, bodyid, f_x)
+  add_spatial(wrench_out, worldid, DELTA, bodyid, f_x)
   product_wrench_out[worldid, bodyid] = i_mu
 
 
@@ -178,7 +182,7 @@ def _joint_vjp(
   dof_before: wp.array[int],
   dof_after: wp.array[int],
   tree_gyroscopic: wp.array2d[bool],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   product_in: wp.array2d[wp.spatial_vector],
   product_wrench: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
@@ -193,8 +197,10 @@ def _joint_vjp(
   after = dof_after[dofid] + 1
   f_y = subtree_product_wrench(worldid, bodyid, body_subtreenum, product_wrench)
   axis = cdof_in[worldid, dofid]
-  x_before = twist_in[worldid, ACC, before] + twist_in[worldid, DELTA, before]
-  x_after = twist_in[worldid, ACC, after] + twist_in[worldid, DELTA, after]
+  x_before = spatial_at(twist_in, worldid, ACC, before) + spatial_at(
+    twist_in, worldid, DELTA, before
+  )
+  x_after = spatial_at(twist_in, worldid, ACC, after) + spatial_at(twist_in, worldid, DELTA, after)
   pose = carried_product(worldid, before, f_y, twist_in, product_in)
   adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
   adj_qvel_out[worldid, dofid] -= wp.dot(axis, cross_force(x_before + x_after, f_y))

@@ -36,6 +36,8 @@ wp.set_module_options({"enable_backward": False})
 REFSAFE = wp.constant(int(mujoco.mjtDisableBit.mjDSBL_REFSAFE))
 DISCRETE = wp.constant(1 << 30)
 """Stands beside MuJoCo's disable flags for the integrator `discrete`."""
+ROW_FLAGS = int(REFSAFE) | int(DISCRETE)
+"""All flags that the functions below look at."""
 MINVAL = wp.constant(mujoco.mjMINVAL)
 MINIMP = wp.constant(mujoco.mjMINIMP)
 MAXIMP = wp.constant(mujoco.mjMAXIMP)

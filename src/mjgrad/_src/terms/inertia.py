@@ -29,6 +29,8 @@ from mjgrad._src.engine.adapter import inert_vec
 from mjgrad._src.engine.adapter import vec10
 from mjgrad._src.spatial import cross_force
 from mjgrad._src.spatial import cross_motion
+from mjgrad._src.spatial import set_spatial
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import BIAS
 from mjgrad._src.tree.twists import DELTA
@@ -46,37 +48,37 @@ def _inertia_vjp(
   cinert_in: wp.array2d[vec10],
   # In:
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   gravity_enabled: bool,
+  implicit: bool,
   # Adjoint out (+=):
   adj_gravity_out: wp.array[wp.vec3],
   # Out:
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ):
   worldid, bodyid = wp.tid()
   row = body_lastdof[bodyid] + 1
   inertia = cinert_in[worldid, bodyid]
 
-  v = twist_in[worldid, V, row]
-  lam = twist_in[worldid, LAM, row]
-  acc = twist_in[worldid, ACC, row] + twist_in[worldid, BIAS, row]
-  mu = twist_in[worldid, MU, row]
-  delta = twist_in[worldid, DELTA, row]
+  v = spatial_at(twist_in, worldid, V, row)
+  lam = spatial_at(twist_in, worldid, LAM, row)
+  acc = spatial_at(twist_in, worldid, ACC, row) + spatial_at(twist_in, worldid, BIAS, row)
 
   momentum = inert_vec(inertia, v)
   inertia_lam = inert_vec(inertia, lam)
 
-  wrench_out[worldid, LAM, bodyid] = inert_vec(inertia, acc) + cross_force(v, momentum)
-  wrench_out[worldid, ACC, bodyid] = inertia_lam
-  wrench_out[worldid, BIAS, bodyid] = inertia_lam
-  wrench_out[worldid, MU, bodyid] = inert_vec(inertia, delta)
-  wrench_out[worldid, DELTA, bodyid] = inert_vec(inertia, mu)
-  wrench_out[worldid, V, bodyid] = (
-    cross_force(v, inertia_lam)
-    - cross_force(lam, momentum)
-    - inert_vec(inertia, cross_motion(v, lam))
-  )
-  wrench_out[worldid, POSE, bodyid] = wp.spatial_vector()
+  set_spatial(wrench_out, worldid, LAM, bodyid, inert_vec(inertia, acc) + cross_force(v, momentum))
+  set_spatial(wrench_out, worldid, ACC, bodyid, inertia_lam)
+  set_spatial(wrench_out, worldid, BIAS, bodyid, inertia_lam)
+  f_v = cross_force(v, inertia_lam) - cross_force(lam, momentum)
+  f_v -= inert_vec(inertia, cross_motion(v, lam))
+  set_spatial(wrench_out, worldid, V, bodyid, f_v)
+  set_spatial(wrench_out, worldid, POSE, bodyid, wp.spatial_vector())
+  if implicit:
+    mu = spatial_at(twist_in, worldid, MU, row)
+    delta = spatial_at(twist_in, worldid, DELTA, row)
+    set_spatial(wrench_out, worldid, MU, bodyid, inert_vec(inertia, delta))
+    set_spatial(wrench_out, worldid, DELTA, bodyid, inert_vec(inertia, mu))
 
   if gravity_enabled:
     accumulate_option(adj_gravity_out, worldid, -wp.spatial_bottom(inertia_lam))
@@ -93,6 +95,7 @@ def vjp(work) -> None:
       work.tree.body_lastdof,
       work.twist,
       work.gravity_enabled,
+      work.integrator_twists,
       work.adj["opt.gravity"],
     ],
     outputs=[work.wrench],

@@ -21,6 +21,7 @@ import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.rotation import matrix_torque
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import BIAS
@@ -105,7 +106,7 @@ def _inertial_parameters_vjp(
   body_lastdof: wp.array[int],
   tree_gyroscopic: wp.array2d[bool],
   inertia_dual: wp.array2d[float],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   product_in: wp.array2d[wp.spatial_vector],
   # Adjoint out (+=):
   inertial_wrench_out: wp.array2d[wp.spatial_vector],
@@ -122,13 +123,13 @@ def _inertial_parameters_vjp(
   body.rot = ximat_in[worldid, bodyid]
   body.mass = body_mass[worldid % body_mass.shape[0], bodyid]
   body.principal = body_inertia[worldid % body_inertia.shape[0], bodyid]
-  v = twist_in[worldid, V, row]
-  acc = twist_in[worldid, ACC, row] + twist_in[worldid, BIAS, row]
-  mu = twist_in[worldid, MU, row]
-  delta = twist_in[worldid, DELTA, row]
+  v = spatial_at(twist_in, worldid, V, row)
+  acc = spatial_at(twist_in, worldid, ACC, row) + spatial_at(twist_in, worldid, BIAS, row)
+  mu = spatial_at(twist_in, worldid, MU, row)
+  delta = spatial_at(twist_in, worldid, DELTA, row)
   zero = wp.spatial_vector()
 
-  motion = _form_vjp(body, twist_in[worldid, LAM, row], acc, v, v)
+  motion = _form_vjp(body, spatial_at(twist_in, worldid, LAM, row), acc, v, v)
   integration = _form_vjp(body, mu, delta, zero, zero)
   adj_com = motion.com + integration.com
   adj_rot = motion.rot + integration.rot
@@ -136,7 +137,7 @@ def _inertial_parameters_vjp(
   adj_principal = motion.principal + integration.principal
   if tree_gyroscopic[worldid % tree_gyroscopic.shape[0], treeid]:
     h_mu = opt_timestep[worldid % opt_timestep.shape[0]] * mu
-    x = twist_in[worldid, ACC, row] + delta
+    x = spatial_at(twist_in, worldid, ACC, row) + delta
     first = _form_vjp(body, h_mu, product_in[worldid, row], x, v)
     second = _form_vjp(body, h_mu, zero, v, x)
     adj_com += first.com + second.com

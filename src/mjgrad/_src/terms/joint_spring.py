@@ -252,7 +252,7 @@ def _spring_vjp(
 
 def vjp(work) -> None:
   """Adds the gradients of the joint springs."""
-  if not work.spring_enabled:
+  if not work.joint_springs:
     return
   m, d = work.model, work.data
   wp.launch(

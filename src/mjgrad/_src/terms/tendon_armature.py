@@ -43,7 +43,7 @@ def _site_state(
   site_xpos_in: wp.array2d[wp.vec3],
   subtree_com_in: wp.array2d[wp.vec3],
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   worldid: int,
   siteid: int,
 ) -> FrameState:
@@ -66,7 +66,7 @@ def _acceleration(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Out:
   ten_acc_out: wp.array2d[float],
 ):
@@ -248,10 +248,10 @@ def _acceleration_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   ten_rate: wp.array3d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, pairid = wp.tid()

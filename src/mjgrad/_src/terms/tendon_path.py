@@ -25,7 +25,9 @@ import warp as wp
 
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import wrap
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.tendon_rates import NRATE
@@ -93,12 +95,10 @@ def _anchor(
 
 
 @wp.func
-def _add_pose(
-  worldid: int, anchor: Anchor, force: wp.vec3, wrench_out: wp.array3d[wp.spatial_vector]
-):
+def _add_pose(worldid: int, anchor: Anchor, force: wp.vec3, wrench_out: wp.array4d[float]):
   """Adds the cotangent of a point that moves with the anchor's body."""
   wrench = wrench_at(force, wp.vec3(0.0), anchor.offset)
-  wp.atomic_add(wrench_out, worldid, POSE, anchor.bodyid, wrench)
+  add_spatial(wrench_out, worldid, POSE, anchor.bodyid, wrench)
 
 
 @wp.func
@@ -129,9 +129,9 @@ def _segment_vjp(
   end2: Anchor,
   adj_rate: vecr,
   adj_length: float,
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   own: Directions,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ) -> SegmentAdjoint:
   """Adds the wrenches of a segment's rates and length; returns what its ends receive."""
   adj = SegmentAdjoint()
@@ -143,13 +143,13 @@ def _segment_vjp(
   pose2 = wp.spatial_vector()
   for w in range(wp.static(NRATE)):
     if adj_rate[w] != 0.0:
-      twist1 = twist_in[worldid, w, end1.row]
-      twist2 = twist_in[worldid, w, end2.row]
+      twist1 = spatial_at(twist_in, worldid, w, end1.row)
+      twist2 = spatial_at(twist_in, worldid, w, end2.row)
       force = adj_rate[w] * n
       wrench1 = -wrench_at(force, wp.vec3(0.0), end1.offset)
       wrench2 = wrench_at(force, wp.vec3(0.0), end2.offset)
-      wp.atomic_add(wrench_out, worldid, w, end1.bodyid, wrench1)
-      wp.atomic_add(wrench_out, worldid, w, end2.bodyid, wrench2)
+      add_spatial(wrench_out, worldid, w, end1.bodyid, wrench1)
+      add_spatial(wrench_out, worldid, w, end2.bodyid, wrench2)
       pose1 += cross_force(twist1, wrench1)
       pose2 += cross_force(twist2, wrench2)
       adj.p1 -= wp.cross(force, wp.spatial_top(twist1))
@@ -173,8 +173,8 @@ def _segment_vjp(
     adj.p2 += adj_d
   pose1 -= wrench_at(adj_length * n, wp.vec3(0.0), end1.offset)
   pose2 += wrench_at(adj_length * n, wp.vec3(0.0), end2.offset)
-  wp.atomic_add(wrench_out, worldid, POSE, end1.bodyid, pose1)
-  wp.atomic_add(wrench_out, worldid, POSE, end2.bodyid, pose2)
+  add_spatial(wrench_out, worldid, POSE, end1.bodyid, pose1)
+  add_spatial(wrench_out, worldid, POSE, end2.bodyid, pose2)
   return adj
 
 
@@ -228,13 +228,13 @@ def _site_segment_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   own: Directions,
   # Adjoint in:
   adj_ten_length_in: wp.array2d[float],
   adj_ten_rate_in: wp.array3d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   site_wrench_out: wp.array2d[wp.spatial_vector],
 ):
   worldid, pairid = wp.tid()
@@ -298,13 +298,13 @@ def _wrapped_segment_vjp(
   subtree_com_in: wp.array2d[wp.vec3],
   # In:
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   own: Directions,
   # Adjoint in:
   adj_ten_length_in: wp.array2d[float],
   adj_ten_rate_in: wp.array3d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],

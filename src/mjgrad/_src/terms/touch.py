@@ -120,7 +120,7 @@ def _contact_vjp(
   # Adjoint in:
   adj_r_in: wp.array2d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
   adj_geom_margin_out: wp.array2d[float],

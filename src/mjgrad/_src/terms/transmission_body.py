@@ -21,6 +21,7 @@ import warp as wp
 from mjgrad._src.accumulate import accumulate
 from mjgrad._src.contact.geometry import contact_geometry_vjp
 from mjgrad._src.contact.geometry import is_round_pair
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms import contact_solid
@@ -82,11 +83,11 @@ def _body_vjp(
   nrate: int,
   count: wp.array2d[float],
   body_lastdof: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint in:
   adj_rate_in: wp.array3d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   geom_wrench_out: wp.array2d[wp.spatial_vector],
   adj_geom_size_out: wp.array2d[wp.vec3],
   # Out:
@@ -117,8 +118,8 @@ def _body_vjp(
       if actuator_trnid[actid][0] == body1 or actuator_trnid[actid][0] == body2:
         share -= adj_rate_in[worldid, actid, w] / count[worldid, actid]
         touched = True
-    twist1 = twist_in[worldid, w, body_lastdof[body1] + 1]
-    twist2 = twist_in[worldid, w, body_lastdof[body2] + 1]
+    twist1 = spatial_at(twist_in, worldid, w, body_lastdof[body1] + 1)
+    twist2 = spatial_at(twist_in, worldid, w, body_lastdof[body2] + 1)
     force = share * normal
     wrench1 = -wrench_at(force, wp.vec3(0.0), offset1)
     wrench2 = wrench_at(force, wp.vec3(0.0), offset2)

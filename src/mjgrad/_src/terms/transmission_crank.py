@@ -72,12 +72,12 @@ def _crank_vjp(
   nrate: int,
   body_lastdof: wp.array[int],
   own: Directions,
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint in:
   adj_length_in: wp.array2d[float],
   adj_rate_in: wp.array3d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_actuator_cranklength_out: wp.array2d[float],
   adj_actuator_gear_out: wp.array2d[wp.spatial_vector],

@@ -24,6 +24,7 @@ from mjgrad._src.accumulate import accumulate
 from mjgrad._src.engine.adapter import mul_quat
 from mjgrad._src.engine.adapter import quat_sub
 from mjgrad._src.integrators.manifold import log_jacobian_transpose
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.terms.transmission import rate_cotangent
@@ -73,13 +74,13 @@ def _site_vjp(
   nrate: int,
   body_lastdof: wp.array[int],
   own: Directions,
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   # Adjoint in:
   adj_length_in: wp.array2d[float],
   adj_rate_in: wp.array3d[float],
   adj_period_in: wp.array2d[float],
   # Adjoint out (+=):
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
   site_wrench_out: wp.array2d[wp.spatial_vector],
   adj_actuator_gear_out: wp.array2d[wp.spatial_vector],
 ):
@@ -106,7 +107,7 @@ def _site_vjp(
       c = rate_cotangent(worldid, actid, w, nrate, adj_rate_in)
       twist = twist_of(worldid, w, nrate, actid, last, twist_in, own)
       if w < nrate:
-        wp.atomic_add(wrench_out, worldid, w, bodyid, c * wrench)
+        add_spatial(wrench_out, worldid, w, bodyid, c * wrench)
       else:
         add_axes(worldid, actid, bodyid, last, wrench, own)
       u = velocity_at(twist, offset)

@@ -16,7 +16,9 @@ Source: docs/derivation.md, "The sweep".
 
 import warp as wp
 
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.spatial import velocity_at
 from mjgrad._src.spatial import wrench_at
 from mjgrad._src.tree.twists import ACC
@@ -64,15 +66,13 @@ class FrameAdjoint:
 
 
 @wp.func
-def frame_state(
-  twist: wp.array3d[wp.spatial_vector], worldid: int, row: int, offset: wp.vec3
-) -> FrameState:
+def frame_state(twist: wp.array4d[float], worldid: int, row: int, offset: wp.vec3) -> FrameState:
   """Motion of a point at `offset`, on the body whose chain ends at twist row `row`."""
   state = FrameState()
   state.offset = offset
-  state.v = twist[worldid, V, row]
-  state.l = twist[worldid, LAM, row]
-  state.a = twist[worldid, ACC, row] + twist[worldid, BIAS, row]
+  state.v = spatial_at(twist, worldid, V, row)
+  state.l = spatial_at(twist, worldid, LAM, row)
+  state.a = spatial_at(twist, worldid, ACC, row) + spatial_at(twist, worldid, BIAS, row)
   state.vel = velocity_at(state.v, offset)
   state.lam = velocity_at(state.l, offset)
   state.acc = velocity_at(state.a, offset) + wp.cross(wp.spatial_top(state.v), state.vel)
@@ -88,11 +88,11 @@ def add_direction(
   force: wp.vec3,
   torque: wp.vec3,
   offset: wp.vec3,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ) -> wp.spatial_vector:
   """Adds the wrench of a point's velocity along one direction; returns its part of the pose's."""
   f = wrench_at(force, torque, offset)
-  wp.atomic_add(wrench_out, worldid, slot, bodyid, f)
+  add_spatial(wrench_out, worldid, slot, bodyid, f)
   point = wp.cross(force, wp.spatial_top(twist))
   return wrench_at(point, wp.vec3(0.0), offset) + cross_force(twist, f)
 
@@ -103,7 +103,7 @@ def add_frame(
   bodyid: int,
   state: FrameState,
   adj: FrameAdjoint,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ) -> wp.spatial_vector:
   """Adds the wrenches of an attached frame's cotangents to its body.
 
@@ -122,11 +122,11 @@ def add_frame(
   pose = wrench_at(point, adj.rot, state.offset)
   pose += cross_force(state.v, f_v) + cross_force(state.l, f_l) + cross_force(state.a, f_a)
 
-  wp.atomic_add(wrench_out, worldid, V, bodyid, f_v + cross_force(state.v, f_a))
-  wp.atomic_add(wrench_out, worldid, LAM, bodyid, f_l)
-  wp.atomic_add(wrench_out, worldid, ACC, bodyid, f_a)
-  wp.atomic_add(wrench_out, worldid, BIAS, bodyid, f_a)
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, pose)
+  add_spatial(wrench_out, worldid, V, bodyid, f_v + cross_force(state.v, f_a))
+  add_spatial(wrench_out, worldid, LAM, bodyid, f_l)
+  add_spatial(wrench_out, worldid, ACC, bodyid, f_a)
+  add_spatial(wrench_out, worldid, BIAS, bodyid, f_a)
+  add_spatial(wrench_out, worldid, POSE, bodyid, pose)
   return wp.spatial_vector(adj.rot, point)
 
 
@@ -137,11 +137,11 @@ def add_wrench(
   direction: int,
   twist: wp.spatial_vector,
   wrench: wp.spatial_vector,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ):
   """Adds the cotangent of a body's twist along one direction, derived at a pose held fixed."""
-  wp.atomic_add(wrench_out, worldid, direction, bodyid, wrench)
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
+  add_spatial(wrench_out, worldid, direction, bodyid, wrench)
+  add_spatial(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
 
 
 @wp.func
@@ -151,7 +151,7 @@ def add_pose(
   force: wp.vec3,
   torque: wp.vec3,
   offset: wp.vec3,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ):
   """Adds the cotangents of a frame's point and of its rotation."""
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, wrench_at(force, torque, offset))
+  add_spatial(wrench_out, worldid, POSE, bodyid, wrench_at(force, torque, offset))

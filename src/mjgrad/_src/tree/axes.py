@@ -17,7 +17,9 @@ Source: docs/derivation.md, "The sweep".
 
 import warp as wp
 
+from mjgrad._src.spatial import add_spatial
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.tree.attach import add_wrench
 from mjgrad._src.tree.twists import POSE
 
@@ -73,10 +75,10 @@ def add_along(
   twist: wp.spatial_vector,
   wrench: wp.spatial_vector,
   own: Directions,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ):
   """Adds the cotangent of `twist_along`, derived at a pose held fixed, to a body and its axes."""
-  wp.atomic_add(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
+  add_spatial(wrench_out, worldid, POSE, bodyid, cross_force(twist, wrench))
   add_axes(worldid, element, bodyid, last, wrench, own)
 
 
@@ -87,12 +89,12 @@ def twist_of(
   nrate: int,
   element: int,
   last: int,
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   own: Directions,
 ) -> wp.spatial_vector:
   """Twist along one of `nrate` common directions, or along the element's own after them."""
   if w < nrate:
-    return twist_in[worldid, w, last + 1]
+    return spatial_at(twist_in, worldid, w, last + 1)
   return twist_along(worldid, element, last, own)
 
 
@@ -107,7 +109,7 @@ def add_twist(
   twist: wp.spatial_vector,
   wrench: wp.spatial_vector,
   own: Directions,
-  wrench_out: wp.array3d[wp.spatial_vector],
+  wrench_out: wp.array4d[float],
 ):
   """Adds the cotangent of `twist_of`, derived at a pose held fixed."""
   if w < nrate:

@@ -6,6 +6,11 @@ import mujoco
 import numpy as np
 import warp as wp
 
+BLOCK = wp.constant(4)
+"""Rows and columns of a block of H: every entry of J that is read serves as many entries of H."""
+Block = wp.types.matrix(shape=(4, 4), dtype=wp.float64)
+Column = wp.types.vector(length=4, dtype=wp.float64)
+
 _JOINT_NDOF = {
   int(mujoco.mjtJoint.mjJNT_FREE): 6,
   int(mujoco.mjtJoint.mjJNT_BALL): 3,
@@ -141,7 +146,7 @@ class Tree:
       [nactuator]
     limited_jnt: ids of limited joints, shape [nlimit]
     body_equality: ids of connect and weld equalities, shape [nequality]
-    block_row, block_col: lower triangle of H in two by two blocks, shape [nblock]
+    block_row, block_col: lower triangle of H in blocks of `BLOCK` dofs, shape [nblock]
   """
 
   bodies: wp.array
@@ -177,7 +182,7 @@ class Tree:
     limited = np.nonzero(mjm.jnt_limited)[0]
     pair_types = [int(mujoco.mjtEq.mjEQ_CONNECT), int(mujoco.mjtEq.mjEQ_WELD)]
     body_equality = np.nonzero(np.isin(mjm.eq_type, pair_types))[0]
-    blocks = np.tril_indices((mjm.nv + 1) // 2)
+    blocks = np.tril_indices(-(-mjm.nv // BLOCK))
     gyroscopic = _gyroscopic_trees(mjm)
     bodies = np.arange(mjm.nbody)
     crossing = branching_tendons(mjm)

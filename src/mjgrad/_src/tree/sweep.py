@@ -22,11 +22,14 @@ Source: DESIGN section 2, "One sweep"; docs/derivation.md, "The sweep".
 import warp as wp
 
 from mjgrad._src.spatial import cross_force
+from mjgrad._src.spatial import set_spatial
+from mjgrad._src.spatial import spatial_at
 from mjgrad._src.tree import axes
 from mjgrad._src.tree.axes import carried_axes
 from mjgrad._src.tree.twists import ACC
 from mjgrad._src.tree.twists import BIAS
 from mjgrad._src.tree.twists import DELTA
+from mjgrad._src.tree.twists import MU
 from mjgrad._src.tree.twists import NTWIST
 from mjgrad._src.tree.twists import NWRENCH
 from mjgrad._src.tree.twists import POSE
@@ -40,15 +43,18 @@ def _subtree_wrench(
   # Model:
   body_subtreenum: wp.array[int],
   # In:
-  wrench_in: wp.array3d[wp.spatial_vector],
+  implicit: bool,
+  wrench_in: wp.array4d[float],
   # Out:
-  subtree_wrench_out: wp.array3d[wp.spatial_vector],
+  subtree_wrench_out: wp.array4d[float],
 ):
   worldid, slot, bodyid = wp.tid()
-  total = wrench_in[worldid, slot, bodyid]
+  if not implicit and (slot == MU or slot == DELTA):
+    return
+  total = spatial_at(wrench_in, worldid, slot, bodyid)
   for descendant in range(bodyid + 1, bodyid + body_subtreenum[bodyid]):
-    total += wrench_in[worldid, slot, descendant]
-  subtree_wrench_out[worldid, slot, bodyid] = total
+    total += spatial_at(wrench_in, worldid, slot, descendant)
+  set_spatial(subtree_wrench_out, worldid, slot, bodyid, total)
 
 
 @wp.func
@@ -58,17 +64,19 @@ def carried_wrench(
   row: int,
   dof_parentid: wp.array[int],
   cdof_in: wp.array2d[wp.spatial_vector],
-  twist_in: wp.array3d[wp.spatial_vector],
-  subtree_wrench_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
+  subtree_wrench_in: wp.array4d[float],
   subtree_axis_wrench: wp.array3d[wp.spatial_vector],
 ) -> wp.spatial_vector:
   """Wrench that a rigid motion of body `bodyid` and all beyond, after twist row `row`, works on."""
-  v_before = twist_in[worldid, V, row]
-  f_bias = subtree_wrench_in[worldid, BIAS, bodyid]
-  pose = subtree_wrench_in[worldid, POSE, bodyid]
+  v_before = spatial_at(twist_in, worldid, V, row)
+  f_bias = spatial_at(subtree_wrench_in, worldid, BIAS, bodyid)
+  pose = spatial_at(subtree_wrench_in, worldid, POSE, bodyid)
   pose += cross_force(v_before, cross_force(v_before, f_bias))
   for w in range(wp.static(NTWIST)):
-    pose -= cross_force(twist_in[worldid, w, row], subtree_wrench_in[worldid, w, bodyid])
+    pose -= cross_force(
+      spatial_at(twist_in, worldid, w, row), spatial_at(subtree_wrench_in, worldid, w, bodyid)
+    )
   return pose + carried_axes(worldid, bodyid, row, dof_parentid, cdof_in, subtree_axis_wrench)
 
 
@@ -91,12 +99,12 @@ def carried_product(
   worldid: int,
   row: int,
   f_y: wp.spatial_vector,
-  twist_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
   product_in: wp.array2d[wp.spatial_vector],
 ) -> wp.spatial_vector:
   """What `carried_wrench` misses where velocity products are integrated implicitly."""
-  v = twist_in[worldid, V, row]
-  x = twist_in[worldid, ACC, row] + twist_in[worldid, DELTA, row]
+  v = spatial_at(twist_in, worldid, V, row)
+  x = spatial_at(twist_in, worldid, ACC, row) + spatial_at(twist_in, worldid, DELTA, row)
   pose = cross_force(v, cross_force(x, f_y)) + cross_force(x, cross_force(v, f_y))
   return pose - cross_force(product_in[worldid, row], f_y)
 
@@ -111,8 +119,8 @@ def _sweep(
   # In:
   dof_before: wp.array[int],
   dof_after: wp.array[int],
-  twist_in: wp.array3d[wp.spatial_vector],
-  subtree_wrench_in: wp.array3d[wp.spatial_vector],
+  twist_in: wp.array4d[float],
+  subtree_wrench_in: wp.array4d[float],
   subtree_axis_wrench: wp.array3d[wp.spatial_vector],
   # Adjoint out (+=):
   adj_qpos_out: wp.array2d[float],
@@ -123,8 +131,8 @@ def _sweep(
   before = dof_before[dofid] + 1
   after = dof_after[dofid] + 1
   axis = cdof_in[worldid, dofid]
-  v_before = twist_in[worldid, V, before]
-  f_bias = subtree_wrench_in[worldid, BIAS, bodyid]
+  v_before = spatial_at(twist_in, worldid, V, before)
+  f_bias = spatial_at(subtree_wrench_in, worldid, BIAS, bodyid)
 
   pose = carried_wrench(
     worldid,
@@ -138,8 +146,8 @@ def _sweep(
   )
   adj_qpos_out[worldid, dofid] += wp.dot(axis, pose)
 
-  velocity = subtree_wrench_in[worldid, V, bodyid]
-  velocity -= cross_force(v_before + twist_in[worldid, V, after], f_bias)
+  velocity = spatial_at(subtree_wrench_in, worldid, V, bodyid)
+  velocity -= cross_force(v_before + spatial_at(twist_in, worldid, V, after), f_bias)
   adj_qvel_out[worldid, dofid] += wp.dot(axis, velocity)
 
 
@@ -149,7 +157,7 @@ def launch(work) -> None:
   wp.launch(
     _subtree_wrench,
     dim=(d.nworld, NWRENCH, m.nbody),
-    inputs=[m.body_subtreenum, work.wrench],
+    inputs=[m.body_subtreenum, work.integrator_twists, work.wrench],
     outputs=[work.subtree_wrench],
   )
   axes.launch(work)

@@ -7,15 +7,24 @@ along a few generalised directions. With S_k the motion axis of dof k, the twist
 
 and the acceleration that the velocity products and gravity add is
 
-    T_d^BIAS = -g + sum over that chain of  Sdot_k v_k.
+    T_d^BIAS = -g + sum over that chain of  T_before(k)^v x S_k v_k
+             = -g - sum over that chain of  (T_d^v - T_after(k)^v) x S_k v_k,
 
-`twist[world, direction, d + 1]` stores T_d; row 0 is the fixed base. Dofs
-and bodies come last because neighbouring threads work on neighbouring ones.
+the same sum by pairs of dofs (u x w = -w x u), as one walk from d to the root adds it up: what is
+beyond k is known when k is reached. The dofs of a ball or of either half of a free joint, which
+carry each other, count as one (tree/indices.py). The engine's Sdot, which costs launches of its
+own, is taken where other terms need it too.
+
+`twist[world, direction, d + 1]` stores T_d; row 0 is the fixed base. The directions mu and e are
+zero, and are left out, where nothing is integrated implicitly.
 
 Source: MuJoCo documentation, Computation, "General framework"; Featherstone (2008), section 5.3.
 """
 
 import warp as wp
+
+from mjgrad._src.spatial import cross_motion
+from mjgrad._src.spatial import set_spatial
 
 wp.set_module_options({"enable_backward": False})
 
@@ -48,12 +57,15 @@ def _twists(
   cdof_in: wp.array2d[wp.spatial_vector],
   cdof_dot_in: wp.array2d[wp.spatial_vector],
   # In:
+  has_cdof_dot: bool,
+  dof_after: wp.array[int],
   gravity_enabled: bool,
+  implicit: bool,
   lam_in: wp.array2d[float],
   mu_in: wp.array2d[float],
   delta_in: wp.array2d[float],
   # Out:
-  twist_out: wp.array3d[wp.spatial_vector],
+  twist_out: wp.array4d[float],
 ):
   worldid, row = wp.tid()
   v = wp.spatial_vector()
@@ -65,23 +77,32 @@ def _twists(
   if gravity_enabled:
     bias = wp.spatial_vector(wp.vec3(0.0), -opt_gravity[worldid % opt_gravity.shape[0]])
 
+  beyond = wp.spatial_vector()
   dofid = row - 1
   while dofid >= 0:
+    if dof_after[dofid] == dofid:
+      beyond = v
     axis = cdof_in[worldid, dofid]
-    v += axis * qvel_in[worldid, dofid]
+    velocity = axis * qvel_in[worldid, dofid]
+    v += velocity
+    if has_cdof_dot:
+      bias += cdof_dot_in[worldid, dofid] * qvel_in[worldid, dofid]
+    else:
+      bias -= cross_motion(beyond, velocity)
     lam += axis * lam_in[worldid, dofid]
     acc += axis * qacc_in[worldid, dofid]
-    mu += axis * mu_in[worldid, dofid]
-    delta += axis * delta_in[worldid, dofid]
-    bias += cdof_dot_in[worldid, dofid] * qvel_in[worldid, dofid]
+    if implicit:
+      mu += axis * mu_in[worldid, dofid]
+      delta += axis * delta_in[worldid, dofid]
     dofid = dof_parentid[dofid]
 
-  twist_out[worldid, V, row] = v
-  twist_out[worldid, LAM, row] = lam
-  twist_out[worldid, ACC, row] = acc
-  twist_out[worldid, MU, row] = mu
-  twist_out[worldid, DELTA, row] = delta
-  twist_out[worldid, BIAS, row] = bias
+  set_spatial(twist_out, worldid, V, row, v)
+  set_spatial(twist_out, worldid, LAM, row, lam)
+  set_spatial(twist_out, worldid, ACC, row, acc)
+  set_spatial(twist_out, worldid, BIAS, row, bias)
+  if implicit:
+    set_spatial(twist_out, worldid, MU, row, mu)
+    set_spatial(twist_out, worldid, DELTA, row, delta)
 
 
 def launch(work) -> None:
@@ -97,7 +118,10 @@ def launch(work) -> None:
       work.qacc,
       d.cdof,
       d.cdof_dot,
+      work.body_velocities,
+      work.tree.dof_after,
       work.gravity_enabled,
+      work.integrator_twists,
       work.lam,
       work.mu,
       work.delta,
