@@ -56,10 +56,13 @@ step in the engine is not that of C MuJoCo. A verdict is
 - **switching point**: fewer than half are compared, because the others are at the switching points
   that the remarks name;
 - **engine differs**: likewise, because the forward steps differ;
+- **unresolved**: likewise, because rounding to float32 makes as large an error of the truth
+  (`check/resolution.py`);
 - **refused**: `UnsupportedFeature` names elements without a gradient.
 """
 
 PASS, SWITCHING, DIFFERS, FAIL = "pass", "switching point", "engine differs", "FAIL"
+UNRESOLVED = "unresolved"
 REFUSED, TOO_LARGE, STATIC, ERROR = "refused", "too large", "static", "not run"
 
 
@@ -80,7 +83,7 @@ def check(model: RealModel, nstates: int, entries: int, seed: int) -> dict:
     return row | {"verdict": TOO_LARGE, "reasons": [f"nv {mjm.nv} is above {MAX_NV}"]}
   try:
     result = run_check(mjm, nstates=nstates, seed=seed, device="cpu", entries=entries)
-    if mjm.opt.iterations < ITERATIONS and summary(result)["verdict"] == DIFFERS:
+    if mjm.opt.iterations < ITERATIONS and summary(result)["verdict"] != PASS:
       row["note"] = f"{ITERATIONS} solver iterations; {mjm.opt.iterations} do not solve it"
       mjm.opt.iterations, mjm.opt.ls_iterations = ITERATIONS, LS_ITERATIONS
       result = run_check(mjm, nstates=nstates, seed=seed, device="cpu", entries=entries)
@@ -105,13 +108,19 @@ def summary(result: CheckResult) -> dict:
   verdict = FAIL if failed else PASS
   if few and not failed:
     left_out = set(result.differing) - set(result.reframed)
-    verdict = DIFFERS if len(left_out) > len(result.switching) else SWITCHING
+    because = {
+      SWITCHING: len(result.switching),
+      DIFFERS: len(left_out),
+      UNRESOLVED: max(len(c.unresolved) for c in result.channels),
+    }
+    verdict = max(because, key=lambda name: because[name])
   channels = {
     c.channel: {
       "median": float(f"{c.median:.2g}") if c.compared else None,
       "worst": float(f"{c.worst:.2g}") if c.compared else None,
       "compared": len(c.compared),
       "zero": c.zero,
+      "unresolved": len(c.unresolved),
       "verdict": c.verdict,
     }
     for c in result.channels

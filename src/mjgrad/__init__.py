@@ -9,6 +9,7 @@ from mjgrad._src.engine.simulator import Simulator as Simulator
 from mjgrad._src.errors import CapacityError as CapacityError
 from mjgrad._src.errors import InvalidInput as InvalidInput
 from mjgrad._src.errors import MjgradError as MjgradError
+from mjgrad._src.errors import NonFiniteGradient as NonFiniteGradient
 from mjgrad._src.errors import NonFiniteState as NonFiniteState
 from mjgrad._src.errors import StepLimit as StepLimit
 from mjgrad._src.errors import UnsupportedFeature as UnsupportedFeature

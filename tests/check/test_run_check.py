@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import Counter
 
 import mujoco
 import numpy as np
@@ -12,6 +11,8 @@ from mjgrad._src import linearize
 from mjgrad._src.check import command
 from mjgrad._src.check import runner
 from mjgrad._src.check.runner import PARAMETERS
+from mjgrad._src.check.same_contacts import Contacts
+from mjgrad._src.errors import NonFiniteGradient
 from tests import models
 from tests import oracles
 
@@ -116,7 +117,8 @@ def test_other_contacts_are_named_where_a_gradient_is_wrong(monkeypatch, device,
 
   def fewer(engine, world):
     found = touching(engine, world)
-    return found - Counter({pair: missing for pair in found})
+    kept = len(found.geom) - missing
+    return Contacts(found.geom[:kept], found.normal[:kept])
 
   monkeypatch.setattr(linearize, "step_gradient", wrong)
   monkeypatch.setattr(runner._Engine, "touching", fewer)
@@ -127,6 +129,34 @@ def test_other_contacts_are_named_where_a_gradient_is_wrong(monkeypatch, device,
   assert set(result.differing) == (set(resting) if missing else set())
   named = "geoms floor and ball: 1 contacts in C MuJoCo, 0 in the engine"
   assert (named in result.to_text()) == bool(missing)
+
+
+def test_contacts_without_a_gradient_are_named(monkeypatch, device):
+  right = linearize.step_gradient
+
+  def singular(sim, qpos, **inputs):
+    if not np.array_equal(qpos[2], qpos[0]):
+      raise NonFiniteGradient("world 2: a contact of ball has no finite gradient.", 2)
+    return right(sim, qpos=qpos, **inputs)
+
+  monkeypatch.setattr(linearize, "step_gradient", singular)
+  result = oracles.run_check(models.cartpole(), nstates=4, params=(), device=device)
+  assert result.switching == (2,)
+  assert "a contact of ball has no finite gradient." in result.to_text()
+  assert all(len(c.compared) == 3 for c in result.channels)
+
+
+def test_a_simulator_that_is_too_small_is_enlarged(monkeypatch, device):
+  mjm = models.load(models.scene("plane", "capsule"))
+  build, rooms = runner._Engine._build, []
+
+  def smaller(engine, room):
+    rooms.append(room)
+    build(engine, room if len(rooms) > 1 else {"nconmax": 1, "njmax": 1})
+
+  monkeypatch.setattr(runner._Engine, "_build", smaller)
+  assert oracles.run_check(mjm, nstates=4, params=(), device=device).passed
+  assert len(rooms) > 1
 
 
 def test_given_states_are_used(device):

@@ -21,11 +21,30 @@ class CapacityError(MjgradError, RuntimeError):
   """More contacts or constraint rows than the simulator has room for.
 
   The step that overflowed was truncated by the engine, so its result must not be used.
+
+  Attributes:
+    room: the option of `Simulator` that is too small, and a value that would do.
   """
+
+  def __init__(self, message: str, room: dict[str, int] | None = None):
+    super().__init__(message)
+    self.room = room or {}
 
 
 class NonFiniteState(MjgradError, FloatingPointError):
-  """A state or a contact's gradient is infinite or not a number; the message names the entry."""
+  """A state or a gradient is infinite or not a number; the message names the entry."""
+
+
+class NonFiniteGradient(NonFiniteState):
+  """The gradient of a contact is infinite or not a number; the message names the geom.
+
+  Attributes:
+    world: the world of the contact.
+  """
+
+  def __init__(self, message: str, world: int):
+    super().__init__(message)
+    self.world = world
 
 
 class StepLimit(MjgradError, RuntimeError):

@@ -98,6 +98,10 @@ class Cotangents:
   qvel: np.ndarray
   act: np.ndarray
 
+  def of_state(self, s: int) -> "Cotangents":
+    """Those of one state."""
+    return Cotangents(self.qpos[:, [s]], self.qvel[:, [s]], self.act[:, [s]])
+
   @staticmethod
   def random(mjm: mujoco.MjModel, nstates: int, seed: int) -> "Cotangents":
     """On the position alone, on the velocity alone, on all, on the activations alone."""
@@ -170,7 +174,7 @@ def compare_channel(
     scale: natural size of a displacement of every entry, shape [n].
   """
   count = len(local)
-  truth = _pulled_back(mjm, channel, local, cotangents)
+  truth = pulled_back(mjm, channel, local, cotangents)
   kinks: set[int] = set()
   switching = []
   for s, here in enumerate(local):
@@ -202,7 +206,7 @@ def compare_channel(
   cancelling = 1.0 + mjm.opt.timestep * acceleration
   position = POSITION_OF.get(channel)
   if position in local[0].jacobians:
-    moments = mjm.stat.meansize * _pulled_back(mjm, position, local, cotangents)
+    moments = mjm.stat.meansize * pulled_back(mjm, position, local, cotangents)
     cancelling = cancelling + _stacked_norm(moments) / adjoint
   floors = [
     ZERO_RTOL * np.median(sizes[kind][~vanishing[kind]]) if not vanishing[kind].all() else 0.0
@@ -244,7 +248,7 @@ def better(first: ChannelResult, second: ChannelResult) -> ChannelResult:
   )
 
 
-def _pulled_back(
+def pulled_back(
   mjm: mujoco.MjModel, channel: str, local: Sequence[Linearisation], cotangents: Cotangents
 ) -> np.ndarray:
   """The oracle's gradients in a channel, shape [kinds * DRAWS, nstates, n]."""

@@ -34,6 +34,7 @@ def select(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> bool:
     for k, i in enumerate(indices):
       if k not in kept and mjd.contact[i].exclude == 0:
         mjd.contact[i].exclude = EXCLUDED
+        mjd.contact[i].efc_address = -1  # which C MuJoCo leaves as it was
         changed = True
   return changed
 

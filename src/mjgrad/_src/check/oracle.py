@@ -381,9 +381,18 @@ class Oracle:
       setattr(self.mjm.opt, name.removeprefix("opt."), float(value))
 
   def frozen(self, channel: str) -> np.ndarray:
-    """Entries of a channel that may not move, flat: those that would add a state to a DC motor."""
+    """Entries of a channel that may not move, flat.
+
+    Those that would add a state to a DC motor; and the inverse weights of connected or welded
+    bodies without joints, in whose place the engine, with a sparse Jacobian, reads those of the
+    body that they are fixed to.
+    """
     mjm = self.mjm
     found = np.zeros(self.channel_shape(channel), dtype=bool)
+    if channel == "body_invweight0":
+      bodies = np.array(connected_bodies(mjm), dtype=int)
+      fixed = bodies[mjm.body_weldid[bodies] != bodies]
+      found[fixed] = found[mjm.body_weldid[fixed]] = True
     motor = mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_DCMOTOR
     for entry in DCMOTOR_STATES.get(channel, ()):
       found[:, entry] = motor & (self.parameter(channel)[:, entry] == 0)
@@ -461,6 +470,17 @@ def mocap_bodies(mjm: mujoco.MjModel) -> np.ndarray:
   """Mocap bodies in the order of `mocap_pos`, shape [nmocap]."""
   bodies = np.flatnonzero(mjm.body_mocapid >= 0)
   return bodies[np.argsort(mjm.body_mocapid[bodies])]
+
+
+def connected_bodies(mjm: mujoco.MjModel) -> list[int]:
+  """Bodies that a connect or weld joins, itself or at a site."""
+  body = np.isin(mjm.eq_type, (mujoco.mjtEq.mjEQ_CONNECT, mujoco.mjtEq.mjEQ_WELD))
+  ids = np.concatenate((mjm.eq_obj1id, mjm.eq_obj2id))
+  on_sites = np.tile(mjm.eq_objtype == mujoco.mjtObj.mjOBJ_SITE, 2)
+  return [
+    int(mjm.site_bodyid[i]) if site else int(i)
+    for i, site in zip(ids[np.tile(body, 2)], on_sites[np.tile(body, 2)], strict=True)
+  ]
 
 
 def _half_range(bounds: np.ndarray) -> np.ndarray:

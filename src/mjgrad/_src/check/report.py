@@ -40,6 +40,8 @@ class ChannelResult:
     kinks: entries of a parameter that sit on a kink at some state and are left out there.
     zero: states whose true gradient vanishes; their error is absolute (see `compare.py`).
     oracle_disagreement: worst relative error of the oracle's own differences.
+    unresolved: states that do not count because rounding to float32 makes as large an error of the
+      truth, see `resolution.py`.
   """
 
   channel: str
@@ -49,6 +51,7 @@ class ChannelResult:
   kinks: int
   zero: int
   oracle_disagreement: float
+  unresolved: tuple[int, ...] = ()
 
   def _compared_errors(self) -> np.ndarray:
     return np.array([self.errors[i] for i in self.compared])
@@ -81,8 +84,16 @@ class ChannelResult:
   @property
   def beyond(self) -> tuple[int, ...]:
     """Compared states whose error is beyond the worst that is allowed."""
-    worst = tolerance_of(self.channel).worst
-    return tuple(s for s in self.compared if not self.errors[s] <= worst)
+    return self._above(tolerance_of(self.channel).worst)
+
+  @property
+  def failing(self) -> tuple[int, ...]:
+    """Those beyond the worst or, where the median is too large, all beyond the median's bar."""
+    bars = tolerance_of(self.channel)
+    return self.beyond if self.median <= bars.median else self._above(bars.median)
+
+  def _above(self, bar: float) -> tuple[int, ...]:
+    return tuple(s for s in self.compared if not self.errors[s] <= bar)
 
   @property
   def verdict(self) -> str:
@@ -177,6 +188,7 @@ class CheckResult:
         "tolerance": asdict(tolerance_of(c.channel)),
         "compared": len(c.compared),
         "switching": list(c.switching),
+        "unresolved": list(c.unresolved),
         "kinks": c.kinks,
         "zero": c.zero,
         "oracle_disagreement": c.oracle_disagreement,
@@ -222,6 +234,9 @@ class CheckResult:
       s = self.states[i]
       why = s.touching or f"{s.forward_error:.2g} x tolerance"
       lines.append(f"  {i}: {s.kind}, {', '.join(s.labels)}; {why}")
+    for c in self.channels:
+      if c.unresolved:
+        lines.append(_listing(f"States where float32 does not resolve {c.channel}", c.unresolved))
     if self.reframed:
       title = "Of these, compared on the engine's tangents of plane-capsule contacts"
       lines.append(_listing(title, self.reframed))

@@ -23,6 +23,8 @@ from mjgrad._src.check.oracle import Point
 from mjgrad._src.check.report import ChannelResult
 from mjgrad._src.check.report import CheckResult
 from mjgrad._src.check.report import StateResult
+from mjgrad._src.check.resolution import ROUNDINGS
+from mjgrad._src.check.resolution import error_of_rounding
 from mjgrad._src.check.same_contacts import Contacts
 from mjgrad._src.check.same_contacts import difference
 from mjgrad._src.check.states import CheckState
@@ -30,6 +32,8 @@ from mjgrad._src.check.states import sample_states
 from mjgrad._src.check.tangent import to_tangent
 from mjgrad._src.engine import parameters
 from mjgrad._src.engine.features import refused_parameters
+from mjgrad._src.errors import CapacityError
+from mjgrad._src.errors import NonFiniteGradient
 
 if TYPE_CHECKING:
   from mjgrad._src.linearize import StepGradient
@@ -85,11 +89,15 @@ def run_check(
     forward_error(mjm, anchor.own, steps.qpos[s], steps.qvel[s], steps.qacc[s], steps.act[s])
     for s, anchor in enumerate(anchors)
   ]
+  for s in engine.singular:
+    errors[s] = 0.0  # not looked at
   framed = make_oracle(mjm, engine_frames=True)
   tilting = not TILTS.isdisjoint(channels)
   reframed = _reframe(mjm, framed, anchors, steps, errors, tilting)
   left_out = [s for s, error in enumerate(errors) if not error <= 1.0 and s not in reframed]
   local = [linearise(a.oracle, a.own.point, channels, chosen) for a in anchors]
+  for s, why in engine.singular.items():
+    local[s] = replace(local[s], branch=replace(local[s].branch, distance=0.0, nearest=why))
 
   def compared(channels: Sequence[str]) -> tuple[ChannelResult, ...]:
     return tuple(
@@ -99,6 +107,7 @@ def run_check(
       for name in channels
     )
 
+  own = tuple(local)
   results = compared(channels)
   for accelerations in (steps.qacc_root, steps.qacc):
     wrong = {c.channel: c.beyond for c in results if c.beyond}
@@ -113,6 +122,7 @@ def run_check(
   results = tuple(
     replace(c, compared=tuple(s for s in c.compared if s not in touching)) for c in results
   )
+  results = tuple(_resolve(c, anchors, own, chosen, cotangents, seed) for c in results)
   return CheckResult(
     model=model_name(mjm),
     seed=seed,
@@ -229,6 +239,31 @@ def model_name(mjm: mujoco.MjModel) -> str:
   return bytes(mjm.names).split(b"\0", 1)[0].decode() or "unnamed model"
 
 
+def _resolve(
+  result: ChannelResult,
+  anchors: "Sequence[_Anchor]",
+  own: Sequence[Linearisation],
+  entries: Mapping[str, np.ndarray] | None,
+  cotangents: Cotangents,
+  seed: int,
+) -> ChannelResult:
+  """Without the failing states that float32 does not resolve, see `resolution.py`."""
+  name = result.channel
+  unresolved = []
+  for s in result.failing:
+    chosen = None if entries is None else entries[name]
+    rng = np.random.default_rng(seed)
+    here = cotangents.of_state(s)
+    resolution = error_of_rounding(anchors[s].oracle, name, own[s], here, chosen, rng)
+    if result.errors[s] <= ROUNDINGS * resolution:
+      unresolved.append(s)
+  return replace(
+    result,
+    compared=tuple(s for s in result.compared if s not in unresolved),
+    unresolved=tuple(unresolved),
+  )
+
+
 def _state_result(
   state: CheckState, here: Linearisation, error: float, touching: str
 ) -> StateResult:
@@ -245,21 +280,30 @@ def _state_result(
 
 
 class _Engine:
-  """The simulator under test, one world per state."""
+  """The simulator under test, one world per state.
+
+  Attributes:
+    singular: states at which a contact has no finite gradient, and what the engine says of it.
+  """
 
   def __init__(self, mjm: mujoco.MjModel, states: Sequence[CheckState], device):
+    self._mjm, self._device = mjm, device
+    self._points = [state.point for state in states]
+    self.singular: dict[int, str] = {}
+    # A little room: the engine may find a contact that C MuJoCo does not.
+    self._build(
+      {
+        "nconmax": max(state.ncon for state in states) + 16,
+        "njmax": max(state.nefc for state in states) + 64,
+      }
+    )
+
+  def _build(self, room: dict[str, int]) -> None:
     from mjgrad._src.engine.simulator import Simulator
 
-    self._mjm = mjm
-    self._points = [state.point for state in states]
-    # A little room: the engine may find a contact that C MuJoCo does not.
-    self._sim = Simulator(
-      mjm,
-      len(states),
-      device,
-      nconmax=max(state.ncon for state in states) + 16,
-      njmax=max(state.nefc for state in states) + 64,
-    )
+    self._room = room
+    nconmax, njmax = room["nconmax"], room["njmax"]
+    self._sim = Simulator(self._mjm, len(self._points), self._device, nconmax=nconmax, njmax=njmax)
 
   @property
   def device(self) -> str:
@@ -274,13 +318,36 @@ class _Engine:
     here &= contact.efc_address.numpy()[:count, 0] >= 0
     return Contacts(contact.geom.numpy()[:count][here], contact.frame.numpy()[:count][here, 0])
 
-  def _stack(self, name: str) -> np.ndarray:
-    return np.stack([getattr(point, name) for point in self._points])
-
   def gradients(
     self, cotangents: Cotangents, channels: Sequence[str]
   ) -> tuple["StepGradient", dict[str, np.ndarray]]:
-    """Next states, and gradients by channel, shape [cotangent, nstates, n]; qpos tangent."""
+    """Next states, and gradients by channel, shape [cotangent, nstates, n]; qpos tangent.
+
+    A state without a finite gradient makes way for one that has, and is among `singular`.
+
+    Raises:
+      NonFiniteGradient: no state has a finite gradient.
+    """
+    while True:
+      try:
+        return self._gradients(cotangents, channels)
+      except CapacityError as error:
+        if not error.room:
+          raise
+        self._build(self._room | error.room)
+      except NonFiniteGradient as error:
+        self.singular[error.world] = str(error).split(": ", 1)[-1]
+        rest = [s for s in range(len(self._points)) if s not in self.singular]
+        if not rest:
+          raise
+        self._points[error.world] = self._points[rest[0]]
+
+  def _stack(self, name: str) -> np.ndarray:
+    return np.stack([getattr(point, name) for point in self._points])
+
+  def _gradients(
+    self, cotangents: Cotangents, channels: Sequence[str]
+  ) -> tuple["StepGradient", dict[str, np.ndarray]]:
     from mjgrad._src.linearize import step_gradient
 
     inputs: dict[str, Any] = {name: self._stack(name) for name in Point.__dataclass_fields__}

@@ -3,13 +3,15 @@
 The corner is, of what it lies on most closely, with the distances d of the corner,
 
     a vertex of face 1 or 2     d_1, d_2, from the second nearest side of the face
-    a crossing of two sides     d_12, the larger of the distances from the nearest sides
+    a crossing of two sides     d_12, the larger of the distances from the two, which are among the
+                                two nearest sides of each face and not parallel
 
 and moves as contact/manifold.py says. When a vertex moves over a side of the other face, the corner
 goes over to a crossing of this side and one of the two that meet at the vertex. With a softness s
-these blend, see contact/smooth.py: the three kinds with weights exp(-d / s), and of each face the
-two nearest sides with weights exp(-distance / s), times the squared sine of the angle between the
-crossing sides, so that parallel ones do not count. Without, the closest has all the weight.
+these blend, see contact/smooth.py: the three kinds with weights exp(-d / s), and the crossings
+with weights exp(-d_12 / s) times the squared sine of the angle between the sides. Without, the
+closest has all the weight. Where two boxes are in line, a vertex of one is on a side of the other
+that is parallel to its own: it counts as a vertex, which is the derivative from one side.
 
 Held fixed: the weights; which corners of the overlap are contacts.
 
@@ -18,6 +20,7 @@ Source: docs/contacts.md.
 
 import warp as wp
 
+from mjgrad._src.contact.manifold import FAR
 from mjgrad._src.contact.manifold import Border
 from mjgrad._src.contact.manifold import faces_objective
 from mjgrad._src.contact.smooth import farther_weight
@@ -26,6 +29,8 @@ wp.set_module_options({"enable_backward": False})
 
 NEGLIGIBLE = wp.constant(1e-7)
 """Weight below which a kind of corner is left out."""
+PARALLEL = wp.constant(1e-10)
+"""Squared sine of the angle between sides that float32 takes for parallel."""
 
 
 @wp.func
@@ -48,19 +53,46 @@ def _kinds(vertex1: float, vertex2: float, crossing: float, softness: float) -> 
 
 
 @wp.func
-def _crossings(border1: Border, border2: Border, n2: wp.vec3, softness: float) -> wp.vec4:
-  """Weights of the crossings of the nearest and second nearest sides of the two faces."""
-  far1 = farther_weight(border1.near, border1.next, softness)
-  far2 = farther_weight(border2.near, border2.next, softness)
+def _sines(border1: Border, border2: Border, n2: wp.vec3) -> wp.vec4:
+  """Squared sines between the sides of two faces: near near, next near, near next, next next."""
   near = wp.cross(n2, border2.side)
   next = wp.cross(n2, border2.next_side)
-  out = wp.vec4(
+  return wp.vec4(
     wp.pow(wp.dot(border1.side, near), 2.0),
-    far1 * wp.pow(wp.dot(border1.next_side, near), 2.0),
-    far2 * wp.pow(wp.dot(border1.side, next), 2.0),
-    far1 * far2 * wp.pow(wp.dot(border1.next_side, next), 2.0),
+    wp.pow(wp.dot(border1.next_side, near), 2.0),
+    wp.pow(wp.dot(border1.side, next), 2.0),
+    wp.pow(wp.dot(border1.next_side, next), 2.0),
   )
-  return out / (out[0] + out[1] + out[2] + out[3])
+
+
+@wp.func
+def _crossings(border1: Border, border2: Border, sines: wp.vec4) -> wp.vec4:
+  """Distances of the corner from the crossings of these sides; parallel sides do not cross."""
+  out = wp.vec4(
+    wp.max(border1.near, border2.near),
+    wp.max(border1.next, border2.near),
+    wp.max(border1.near, border2.next),
+    wp.max(border1.next, border2.next),
+  )
+  for k in range(4):
+    if sines[k] < PARALLEL:
+      out[k] = FAR
+  return out
+
+
+@wp.func
+def _crossing_weights(distances: wp.vec4, sines: wp.vec4, softness: float) -> wp.vec4:
+  """Weights of the crossings; without a softness, of equal ones the first counts."""
+  least = wp.min(distances)
+  out = wp.vec4()
+  total = float(0.0)
+  for k in range(4):
+    if softness > 0.0:
+      out[k] = sines[k] * farther_weight(least, distances[k], softness)
+    elif total == 0.0 and distances[k] <= least:
+      out[k] = 1.0
+    total += out[k]
+  return out / total
 
 
 @wp.func
@@ -93,10 +125,12 @@ def corner_vjp(
   adj_o1 = wp.vec3()
   adj_u2 = wp.vec3()
   adj_o2 = wp.vec3()
-  kinds = _kinds(border1.next, border2.next, wp.max(border1.near, border2.near), softness)
+  sines = _sines(border1, border2, n2)
+  distances = _crossings(border1, border2, sines)
+  kinds = _kinds(border1.next, border2.next, wp.min(distances), softness)
   crossings = wp.vec4()
   if kinds[2] > 0.0:
-    crossings = kinds[2] * _crossings(border1, border2, n2, softness)
+    crossings = kinds[2] * _crossing_weights(distances, sines, softness)
   corners = int(
     6
   )  # in a loop that Warp does not unroll, so that there is one derivative to compile

@@ -11,6 +11,7 @@ import numpy as np
 import warp as wp
 
 from mjgrad._src.errors import CapacityError
+from mjgrad._src.errors import NonFiniteGradient
 from mjgrad._src.errors import NonFiniteState
 
 wp.set_module_options({"enable_backward": False})
@@ -110,21 +111,25 @@ class Status:
     self._data.overflow.zero_()
     d = self._data
     if word[NEFC] > d.njmax:
+      njmax = _with_margin(word[NEFC])
       raise CapacityError(
         f"a world needed {word[NEFC]} constraint rows and has room for {d.njmax}; create "
-        f"{self._owner} with njmax={_with_margin(word[NEFC])}."
+        f"{self._owner} with njmax={njmax}.",
+        {"njmax": njmax},
       )
     contacts = max(word[NACON], word[NCOLLISION])
     if contacts > d.naconmax:
-      needed = int(np.ceil(contacts / d.nworld))
+      nconmax = _with_margin(int(np.ceil(contacts / d.nworld)))
       raise CapacityError(
         f"{contacts} contacts over {d.nworld} worlds exceed the room for {d.naconmax}; create "
-        f"{self._owner} with nconmax={_with_margin(needed)} (contacts per world)."
+        f"{self._owner} with nconmax={nconmax} (contacts per world).",
+        {"nconmax": nconmax},
       )
     if word[NNZ]:
+      njmax = _with_margin(d.njmax)
       raise CapacityError(
-        f"the sparse constraint Jacobian did not fit; create {self._owner} with "
-        f"njmax={_with_margin(d.njmax)}."
+        f"the sparse constraint Jacobian did not fit; create {self._owner} with njmax={njmax}.",
+        {"njmax": njmax},
       )
     self._raise_non_finite(word)
 
@@ -145,9 +150,10 @@ class Status:
     if word[CONTACT] and not word[QPOS] and not word[QVEL]:
       worldid, i = divmod(int(word[CONTACT]) - 1, self._mjm.ngeom)
       name = self._mjm.geom(i).name or f"geom {i}"
-      raise NonFiniteState(
+      raise NonFiniteGradient(
         f"world {worldid}: a contact of {name} has no finite gradient. Geoms that touch along a "
-        "line, with two parallel sides for example, have none; turn one of them a little."
+        "line, with two parallel sides for example, have none; turn one of them a little.",
+        worldid,
       )
     field, n, entry = ("qpos", self._mjm.nq, word[QPOS])
     if not word[QPOS]:
