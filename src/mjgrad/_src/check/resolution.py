@@ -7,7 +7,8 @@ solves, at best,
     H lam = abar + H eps |lam| u
 
 with u within [-1, 1] in every entry, eps the spacing of float32 and |x| one radian or, where a
-joint slides, the distance of its body from the origin. Some gradients change by percents between
+joint slides, the distance of its body from the origin; and geoms and sites are where they are to
+within eps times their distance from the origin. Some gradients change by percents between
 such problems: that in the impedance of a contact whose depth is nearly the width of its impedance,
 those of a body that is held by contacts whose forces all but cancel, or of a gram that touches
 something hard. There an engine in float32 cannot be told right from wrong. An error that is at most
@@ -17,6 +18,8 @@ against the gradient.
 Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, sections 1.5 and 1.6.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import mujoco
@@ -58,7 +61,9 @@ def error_of_rounding(
   scale = oracle.channel_scale(channel)
   errors = []
   for _ in range(DRAWS):
-    near = linearise(oracle, rounded(oracle, here.point, rng), (channel,), chosen)
+    point = rounded(oracle, here.point, rng)
+    with _rounded_places(oracle, rng):
+      near = linearise(oracle, point, (channel,), chosen)
     pulled = pulled_back(
       oracle.mjm, channel, [near], _rounded_multiplier(oracle, force, cotangents, rng)
     )
@@ -100,6 +105,22 @@ def rounded(oracle: Oracle, point: Point, rng: np.random.Generator) -> Point:
     qvel=point.qvel + np.abs(point.qvel) * draw(),
     qfrc_applied=point.qfrc_applied + size * draw(),
   )
+
+
+@contextlib.contextmanager
+def _rounded_places(oracle: Oracle, rng: np.random.Generator) -> Iterator[None]:
+  """Moves geoms and sites on their bodies by the rounding of where they were last."""
+  mjm, mjd = oracle.mjm, oracle.mjd
+  places = ((mjm.geom_pos, mjd.geom_xpos), (mjm.site_pos, mjd.site_xpos))
+  kept = [local.copy() for local, _ in places]
+  for local, world in places:
+    distance = np.linalg.norm(world, axis=1, keepdims=True)
+    local += EPS * distance * rng.uniform(-1.0, 1.0, size=local.shape)
+  try:
+    yield
+  finally:
+    for (local, _), before in zip(places, kept, strict=True):
+      local[:] = before
 
 
 def _reach(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> np.ndarray:

@@ -39,8 +39,10 @@ CANDIDATES_PER_STATE = 4
 CTRL_OVERSHOOT = 1.15  # controls are drawn from a slightly wider range than the clamps
 ACT_OVERSHOOT = 1.5  # likewise activations, which are then clamped: a third lies at its clamps
 FORCE_SCALE = 0.5  # applied forces, relative to the weight they act on
-MAX_SPEED = 100.0  # [m/s or rad/s] faster states are left out as the product of an explosion
-MAX_QACC = 1e6
+# Faster states are left out as the product of an explosion: what moves by more than a fifth of a unit
+# in a step, or by more than four by its acceleration; but at least so much at any time step.
+MAX_SPEED, MAX_MOVE = 100.0, 0.2  # [m/s or rad/s], [m or rad]
+MAX_QACC, MAX_BEND = 1e6, 4.0  # [m/s^2 or rad/s^2], [m or rad]
 
 _CNSTR = mujoco.mjtConstraint
 _MUSCLE = int(mujoco.mjtDyn.mjDYN_MUSCLE)
@@ -91,13 +93,14 @@ def _sample(oracle: Oracle, nstates: int, rng: np.random.Generator) -> list[Chec
   rested = [_settle(oracle, start) for start in starts]
   candidates: list[CheckState] = []
   attempts = CANDIDATES_PER_STATE * nstates
+  fastest = max(MAX_SPEED, MAX_MOVE / mjm.opt.timestep)
   for attempt in range(10 * attempts):
     if len(candidates) >= attempts:
       break
     kind = KINDS[attempt % len(KINDS)]
     which = int(rng.integers(len(starts)))
     point = _make(kind, oracle, starts[which], rested[which], rng)
-    if not np.all(np.isfinite(point.qpos)) or not np.all(np.abs(point.qvel) < MAX_SPEED):
+    if not np.all(np.isfinite(point.qpos)) or not np.all(np.abs(point.qvel) < fastest):
       continue
     point = _with_inputs(mjm, point, rng, quiet=kind == "settled").float32()
     state = _classify(oracle, point, kind)
@@ -242,7 +245,7 @@ def _classify(oracle: Oracle, point: Point, kind: str) -> CheckState | None:
   """Labels a state; None when it is not one that a simulation should visit."""
   mjm, mjd = oracle.mjm, oracle.mjd
   branch = oracle.branch(point, oracle.step(point))
-  if not np.all(np.abs(mjd.qacc) < MAX_QACC):
+  if not np.all(np.abs(mjd.qacc) < max(MAX_QACC, MAX_BEND / mjm.opt.timestep**2)):
     return None
   labels = labels_of(mjm, mjd, branch)
   return CheckState(point, kind, labels, int(mjd.ncon), int(mjd.nefc))
