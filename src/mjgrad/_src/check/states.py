@@ -39,8 +39,8 @@ CANDIDATES_PER_STATE = 4
 CTRL_OVERSHOOT = 1.15  # controls are drawn from a slightly wider range than the clamps
 ACT_OVERSHOOT = 1.5  # likewise activations, which are then clamped: a third lies at its clamps
 FORCE_SCALE = 0.5  # applied forces, relative to the weight they act on
-# Faster states are left out as the product of an explosion: what moves by more than a fifth of a unit
-# in a step, or by more than four by its acceleration; but at least so much at any time step.
+# Faster states are left out as the product of an explosion: what moves by more than a fifth of a
+# unit in a step, or by more than four by its acceleration; but at least so much at any time step.
 MAX_SPEED, MAX_MOVE = 100.0, 0.2  # [m/s or rad/s], [m or rad]
 MAX_QACC, MAX_BEND = 1e6, 4.0  # [m/s^2 or rad/s^2], [m or rad]
 
