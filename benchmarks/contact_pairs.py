@@ -27,7 +27,6 @@ from mjgrad._src.check.runner import run_check
 from mjgrad._src.contact.geometry import ROUND_PAIRS
 from mjgrad._src.contact.solid import SOLID_PAIRS
 from mjgrad.bench.command import environment
-from tests import oracles
 from tests.contact import pairs
 
 STATES = 320
@@ -46,16 +45,14 @@ def measure(pair: str, states: int, seed: int) -> dict:
   """The errors of one pair: plain types only."""
   kinds = pair.split("-")
   mjm = pairs.scene(*kinds, ccd_tolerance=1e-8, ccd_iterations=100)
-  boxes = kinds == ["box", "box"]
   known = differentiable(mjm)
-  drawn = pairs.touching_states(pairs.as_box_and_mesh(mjm) if boxes else mjm, states, seed)
+  drawn = pairs.touching_states(mjm, states, seed)
   raised = pairs.raising(mjm, drawn)
   result = run_check(
     mjm,
     states=[state for s, state in enumerate(drawn) if s not in raised],
     params=[name for name in PARAMETERS if name in known],
     device="cpu",
-    make_oracle=pairs.box_oracle if boxes else oracles.Oracle,
   )
   return summary(result, len(raised))
 

@@ -10,7 +10,6 @@ from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import NonFiniteState
 from mjgrad._src.linearize import step_gradient
 from tests import oracles
-from tests.contact.boxes import BoxOracle
 
 GEOMS = {
   "plane": 'type="plane" size="1 1 1"',
@@ -82,19 +81,6 @@ def scene(
   for field in spec.hfields:
     field.size *= scale
   return spec.compile()
-
-
-def as_box_and_mesh(boxes: mujoco.MjModel) -> mujoco.MjModel:
-  """The scene of two boxes with a mesh in place of the second."""
-  mjm = scene("box", "cuboid")
-  mjm.opt.cone = boxes.opt.cone
-  mjm.geom_condim[:] = boxes.geom_condim
-  return mjm
-
-
-def box_oracle(boxes: mujoco.MjModel, **options) -> BoxOracle:
-  """C MuJoCo on the scene of two boxes as the engine collides them."""
-  return BoxOracle(as_box_and_mesh(boxes), [1], **options)
 
 
 def collide(mjm: mujoco.MjModel, mjd: mujoco.MjData, qpos: np.ndarray) -> None:

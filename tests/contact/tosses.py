@@ -17,7 +17,6 @@ import mjgrad.torch as mgt
 from mjgrad._src.check.compare import forward_error
 from mjgrad._src.linearize import step_gradient
 from tests import oracles
-from tests.contact.boxes import BoxOracle
 
 TIMESTEP = 0.004
 GEOMS = {
@@ -51,38 +50,24 @@ def model(name: str) -> mujoco.MjModel:
 
 
 def oracle(name: str) -> oracles.Oracle:
-  """C MuJoCo on the scene; of two bricks the lower is a box and the upper a mesh.
-
-  Every brick is a box to the plane and to those above it, and a mesh to those below it.
-  """
-  kinds = TOSSES[name]
-  if "brick" not in kinds:
-    return oracles.Oracle(model(name))
-  bodies, meshes = "", []
-  for k in range(len(kinds)):
-    box = f'{GEOMS["brick"]} mass="0.5" contype="{2 << k}" conaffinity="1"'
-    mesh = f'type="mesh" mesh="brick" mass="0" contype="0" conaffinity="{(2 << k) - 2}"'
-    bodies += _body(f"<geom {box}/><geom {mesh}/>")
-    meshes.append(2 * k + 2)
-  return BoxOracle(_scene(bodies, 'contype="1" conaffinity="0"'), meshes)
+  """C MuJoCo on the scene, with the engine's contacts of two boxes."""
+  return oracles.Oracle(model(name), engine_frames=True)
 
 
 def _body(geoms: str) -> str:
   return f"<body><freejoint/>{geoms}</body>"
 
 
-def _scene(bodies: str, plane: str = "") -> mujoco.MjModel:
+def _scene(bodies: str) -> mujoco.MjModel:
   return mujoco.MjModel.from_xml_string(f"""
     <mujoco>
       <option timestep="{TIMESTEP}" cone="elliptic" ccd_tolerance="1e-8" ccd_iterations="100"/>
       <asset>
         <mesh name="rock" vertex="0 0 0.06  0.07 0 -0.03  -0.06 0.06 -0.04  -0.06 -0.07 -0.03
                                   0.03 0.08 0.02"/>
-        <mesh name="brick" vertex="-.08 -.06 -.03  .08 -.06 -.03  .08 .06 -.03  -.08 .06 -.03
-                                   -.08 -.06 .03  .08 -.06 .03  .08 .06 .03  -.08 .06 .03"/>
       </asset>
       <worldbody>
-        <geom type="plane" size="2 2 1" {plane}/>
+        <geom type="plane" size="2 2 1"/>
         {bodies}
       </worldbody>
     </mujoco>""")

@@ -26,6 +26,7 @@ from functools import partial
 import mujoco
 import numpy as np
 
+from mjgrad._src.check import boxes
 from mjgrad._src.check import contacts
 from mjgrad._src.check import height_fields
 from mjgrad._src.check import pipeline
@@ -156,7 +157,8 @@ class Oracle:
 
   Args:
     mjm: the model; it is copied.
-    engine_frames: use mujoco-warp's tangents of plane-capsule contacts (see `pipeline.py`).
+    engine_frames: use mujoco-warp's tangents of plane-capsule contacts (see `pipeline.py`), and its
+      contacts of two boxes (`boxes.py`).
 
   Attributes:
     mjm: the private model copy; parameter channels disturb it in place and put it back.
@@ -191,9 +193,11 @@ class Oracle:
     # `mj_forward` under discrete has stages that Python cannot call
     staged = opt.integrator != mujoco.mjtIntegrator.mjINT_DISCRETE
     selected = height_fields.has_height_field(self.mjm)
+    self._boxes = boxes.Boxes(self.mjm) if engine_frames and boxes.differ(mjm) else None
     if (engine_frames or curved or selected) and staged:
-      self._mj_step = partial(pipeline.step, engine_frames=engine_frames)
-      self._mj_forward = partial(pipeline.forward, engine_frames=engine_frames)
+      options = {"engine_frames": engine_frames, "boxes": self._boxes}
+      self._mj_step = partial(pipeline.step, **options)
+      self._mj_forward = partial(pipeline.forward, **options)
 
   @property
   def nv(self) -> int:
@@ -383,9 +387,9 @@ class Oracle:
   def frozen(self, channel: str) -> np.ndarray:
     """Entries of a channel that may not move, flat.
 
-    Those that would add a state to a DC motor; and the inverse weights of connected or welded
-    bodies without joints, in whose place the engine, with a sparse Jacobian, reads those of the
-    body that they are fixed to.
+    Those that would add a state to a DC motor; sizes of boxes that stand in as meshes; and the
+    inverse weights of connected or welded bodies without joints, in whose place the engine, with a
+    sparse Jacobian, reads those of the body that they are fixed to.
     """
     mjm = self.mjm
     found = np.zeros(self.channel_shape(channel), dtype=bool)
@@ -396,6 +400,8 @@ class Oracle:
     motor = mjm.actuator_gaintype == mujoco.mjtGain.mjGAIN_DCMOTOR
     for entry in DCMOTOR_STATES.get(channel, ()):
       found[:, entry] = motor & (self.parameter(channel)[:, entry] == 0)
+    if channel == "geom_size" and self._boxes is not None:
+      found[np.flatnonzero(mjm.geom_type == mujoco.mjtGeom.mjGEOM_BOX)[1:]] = True
     return found.reshape(-1)
 
   def channel_shape(self, channel: str) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ direction as first tangent where C MuJoCo takes the projected capsule axis (`pla
 different contacts there. The direction does not turn with the plane either, so that a plane that
 tilts leaves it by an angle. C MuJoCo with the engine's tangents is the oracle for these states:
 positions are computed, tangents exchanged, and the constraint rows built again from them. So it is
-with contacts of curved geoms, which are refined first (`contacts.py`), and those of height fields,
-of which mujoco-warp keeps some (`height_fields.py`).
+with contacts of curved geoms, which are refined first (`contacts.py`), those of height fields,
+of which mujoco-warp keeps some (`height_fields.py`), and those of two boxes (`boxes.py`).
 """
 
 from functools import partial
@@ -18,14 +18,24 @@ import numpy as np
 from mjgrad._src.check import contacts
 from mjgrad._src.check import height_fields
 from mjgrad._src.check import stages
+from mjgrad._src.check.boxes import Boxes
 
 NEARLY_NORMAL = 0.5  # sine of the angle between capsule and normal, `b_norm < 0.5` in the engine
 
 
-def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) -> None:
-  """`mj_forward` without sensors, with the engine's choice of contacts, refined, and its frames."""
+def forward(
+  mjm: mujoco.MjModel,
+  mjd: mujoco.MjData,
+  engine_frames: bool = True,
+  boxes: Boxes | None = None,
+) -> None:
+  """`mj_forward` without sensors, with the engine's choice of contacts, refined, and its frames.
+
+  With `boxes` those of two boxes are the engine's as well.
+  """
   mujoco.mj_fwdPosition(mjm, mjd)
-  changed = contacts.refine(mjm, mjd)
+  changed = boxes is not None and boxes.replace(mjm, mjd)
+  changed |= contacts.refine(mjm, mjd)
   changed |= height_fields.select(mjm, mjd)
   changed |= engine_frames and _set_engine_frames(mjm, mjd)
   if changed:
@@ -37,11 +47,17 @@ def forward(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True)
   mujoco.mj_fwdConstraint(mjm, mjd)
 
 
-def step(mjm: mujoco.MjModel, mjd: mujoco.MjData, engine_frames: bool = True) -> None:
+def step(
+  mjm: mujoco.MjModel,
+  mjd: mujoco.MjData,
+  engine_frames: bool = True,
+  boxes: Boxes | None = None,
+) -> None:
   """`mj_step` with the evaluations of `forward`."""
   if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
-    return stages.runge_kutta(mjm, mjd, partial(forward, engine_frames=engine_frames))
-  forward(mjm, mjd, engine_frames)
+    evaluate = partial(forward, engine_frames=engine_frames, boxes=boxes)
+    return stages.runge_kutta(mjm, mjd, evaluate)
+  forward(mjm, mjd, engine_frames, boxes)
   if mjm.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER:
     mujoco.mj_Euler(mjm, mjd)
   else:

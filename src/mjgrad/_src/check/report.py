@@ -141,7 +141,8 @@ class CheckResult:
     differing: indices of states where the engine's forward step differs from C MuJoCo's, or where
       gradients are beyond the bar and geoms touch otherwise.
     reframed: those of them that agree, or agree better, once C MuJoCo uses the engine's tangents of
-      plane-capsule contacts; they are compared with that oracle, the others do not count.
+      plane-capsule contacts and its contacts of two boxes; they are compared with that oracle, the
+      others do not count.
   """
 
   model: str
@@ -238,7 +239,7 @@ class CheckResult:
       if c.unresolved:
         lines.append(_listing(f"States where float32 does not resolve {c.channel}", c.unresolved))
     if self.reframed:
-      title = "Of these, compared on the engine's tangents of plane-capsule contacts"
+      title = "Of these, compared on the engine's contacts of boxes, of capsules on planes"
       lines.append(_listing(title, self.reframed))
     lines.append("PASS" if self.passed else "FAIL")
     return "\n".join(lines)

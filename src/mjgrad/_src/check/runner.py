@@ -1,6 +1,6 @@
 """Runs the gradient check of a model: sample states, ask oracle and engine, compare."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,6 @@ def run_check(
   device=None,
   states: Sequence[CheckState] | None = None,
   entries: int | None = None,
-  make_oracle: Callable[..., Oracle] = Oracle,
 ) -> CheckResult:
   """Checks every gradient channel of a model against float64 C MuJoCo.
 
@@ -68,13 +67,12 @@ def run_check(
     device: where the engine runs; None as in `Simulator`.
     states: use these states instead of sampled ones.
     entries: how many entries of every channel to compare, see `_choose`; None compares all.
-    make_oracle: an `Oracle` whose C MuJoCo collides as the engine does where C MuJoCo does not.
 
   Raises:
     UnsupportedFeature: the model uses something without a gradient.
     InvalidInput: a parameter name or number of states makes no sense.
   """
-  oracle = make_oracle(mjm)
+  oracle = Oracle(mjm)
   params = differentiable(mjm) if params is None else params
   channels = [
     name for name in (*STATE_CHANNELS, *params) if np.prod(oracle.channel_shape(name), dtype=int)
@@ -91,7 +89,7 @@ def run_check(
   ]
   for s in engine.singular:
     errors[s] = 0.0  # not looked at
-  framed = make_oracle(mjm, engine_frames=True)
+  framed = Oracle(mjm, engine_frames=True)
   tilting = not TILTS.isdisjoint(channels)
   reframed = _reframe(mjm, framed, anchors, steps, errors, tilting)
   left_out = [s for s, error in enumerate(errors) if not error <= 1.0 and s not in reframed]
@@ -171,7 +169,7 @@ class _Anchor:
   """A state, and the oracle that its gradients are held against.
 
   Attributes:
-    oracle: C MuJoCo, with the engine's contact frames where these are others.
+    oracle: C MuJoCo, with the engine's contact frames and contacts of boxes where these are others.
     own: its step.
   """
 
@@ -213,11 +211,12 @@ def _reframe(
   errors: Sequence[float],
   tilting: bool,
 ) -> tuple[int, ...]:
-  """States where the engine agrees, and agrees better, with C MuJoCo on the engine's frames.
+  """States where the engine agrees, and agrees better, with C MuJoCo on the engine's contacts.
 
-  Their anchors are replaced by those on these frames, see `pipeline.py`. A state may be among them
-  although its forward error is below 1: a small difference of two accelerations may come with a
-  large one of their derivatives, and a plane that tilts takes other tangents.
+  Their anchors are replaced by those on its tangents and contacts of boxes, see `pipeline.py`. A
+  state may be among them although its forward error is below 1: a small difference of two
+  accelerations may come with a large one of their derivatives, and a plane that tilts takes other
+  tangents.
   """
   out = []
   for s, anchor in enumerate(anchors):
