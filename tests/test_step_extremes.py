@@ -41,7 +41,8 @@ def iterates(pair):
 def check(pair, far=0.0, scale=1.0, depth=(5e-4, 5e-3)):
   """Holds the errors against the bars, all lengths multiplied by the scale."""
   tolerance = 1e-8 * min(scale, 1.0)
-  mjm = pairs.scene(*pair, ccd_tolerance=tolerance, ccd_iterations=100, scale=scale)
+  options = {"ccd_tolerance": tolerance, "ccd_iterations": 100, "scale": scale}
+  mjm = pairs.scene(*pair, **options)
   low, high = (scale * d for d in depth)
   pose = functools.partial(pairs.touching, depth=(low, high), reach=0.6 * scale)
   states = []
@@ -53,7 +54,7 @@ def check(pair, far=0.0, scale=1.0, depth=(5e-4, 5e-3)):
       qvel[first : first + 3] *= scale
     point = dataclasses.replace(state.point, qpos=qpos, qvel=qvel).float32()
     states.append(dataclasses.replace(state, point=point))
-  mjm.geom_pos[mjm.geom_bodyid == 0, :2] += far
+  mjm = pairs.scene(*pair, **options, far=far)
   raised = pairs.raising(mjm, states)
   assert len(raised) <= (0.1 * len(states) if "hfield" in pair else 0), raised
   states = [state for s, state in enumerate(states) if s not in raised]

@@ -40,14 +40,15 @@ def scene(
   ccd_iterations: int = 50,
   scale: float = 1.0,
   mesh_scale: tuple[float, ...] = (1.0, 1.0, 1.0),
+  far: float = 0.0,
 ) -> mujoco.MjModel:
   """A free geom and another one, free too, a plane or a height field, all `scale` times as large.
 
   Contacts of curved geoms are as good as the tolerance of their detector; its default is 1e-6.
-  `mesh_scale` is that of the meshes' own.
+  `mesh_scale` is that of the meshes' own. A plane or a height field is `far` from the origin [m].
   """
   body = """<body><freejoint/><geom {} mass="{}" friction="{} 0.03 0.02" condim="{}"/></body>"""
-  lower = f'<geom {GEOMS[first]} condim="{condim}"/>'
+  lower = f'<geom {GEOMS[first]} condim="{condim}" pos="{far} {far} 0"/>'
   if first not in ("plane", "hfield"):
     lower = body.format(GEOMS[first], 1.3, 0.8, condim)
   spec = mujoco.MjSpec.from_string(f"""

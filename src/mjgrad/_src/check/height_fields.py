@@ -10,7 +10,10 @@ whether these count as one, is decided by rounding.
 import mujoco
 import numpy as np
 
-NEAR = 1e-6  # [m], a witness point is on the features that are as near as this
+# [m], or of the distance from the centre of the field if that is more than a metre: a witness point
+# is on the features that are as near as the first of these at which it is on one.
+NEAR = (1e-6, 1e-5, 1e-4)
+FLAT = 1e-6  # relative size of what makes two faces one plane
 APART = 1e-3  # [m], mujoco_warp's MIN_DIST_TO_NEXT_CONTACT
 EXCLUDED = 3  # mjContact.exclude of a contact without rows
 
@@ -84,16 +87,19 @@ def feature(mjm: mujoco.MjModel, field: int, x: np.ndarray):
 
   row = int(np.floor(0.5 * (x[1] / size[1] + 1) * (nrow - 1)))
   col = int(np.floor(0.5 * (x[0] / size[0] + 1) * (ncol - 1)))
+  prisms = []
   for r in range(max(row - 1, 0), min(row + 2, nrow - 1)):
     for c in range(max(col - 1, 0), min(col + 2, ncol - 1)):
       middle = corner(r, c), corner(r + 1, c + 1)
       for top in ([middle[0], corner(r, c + 1), middle[1]], [*middle, corner(r + 1, c)]):
-        normals, heights = _faces(np.array(top), size[3], x)
-        near = np.abs(heights) < NEAR
-        if near.any() and heights.max() < NEAR:
-          anchor = x - np.linalg.lstsq(normals[near], heights[near], rcond=NEAR)[0]
-          _, sizes, rows = np.linalg.svd(normals[near])
-          return anchor, rows[int(np.sum(sizes > 1e-3)) :]
+        prisms.append(_faces(np.array(top), size[3], x))
+  for within in np.array(NEAR) * max(1.0, np.linalg.norm(x)):
+    for normals, heights in prisms:
+      near = np.abs(heights) < within
+      if near.any() and heights.max() < within:
+        anchor = x - np.linalg.lstsq(normals[near], heights[near], rcond=FLAT)[0]
+        _, sizes, rows = np.linalg.svd(normals[near])
+        return anchor, rows[int(np.sum(sizes > 1e-3)) :]
   raise ValueError(f"{x} is on no prism of height field {field}")
 
 
