@@ -39,6 +39,7 @@ import functools
 
 import warp as wp
 
+from mjgrad._src.adjoint import cholesky
 from mjgrad._src.adjoint import cone
 from mjgrad._src.adjoint import lu
 from mjgrad._src.adjoint import metric
@@ -53,8 +54,6 @@ from mjgrad._src.tree.indices import Column
 
 wp.set_module_options({"enable_backward": False})
 
-FACTOR_BLOCK_DIM = 32
-"""Threads per world in the dense factorisation."""
 HESSIAN_BLOCK_DIM = 64
 """Threads per block of the kernel that assembles H, few enough to load a GPU evenly."""
 
@@ -254,6 +253,48 @@ def _hessian(
       rhs_out[worldid, i + a, 0] = rhs_out[worldid, i + a, 0] - constraint[a]
 
 
+@functools.cache
+def _hessian_solution(nv: int) -> wp.Kernel:
+  row, rows = cholesky.solve_rows(nv)
+
+  @wp.kernel(module="unique", enable_backward=False, module_options={"max_unroll": cholesky.LANES})
+  def hessian_solution(
+    # Model:
+    M_elemid: wp.array2d[int],
+    # Data in:
+    nefc_in: wp.array[int],
+    M_in: wp.array2d[float],
+    # In:
+    J_in: wp.array3d[float],
+    weight: wp.array2d[float],
+    force: wp.array2d[float],
+    rhs: wp.array3d[wp.float64],
+    # Out:
+    solution_out: wp.array3d[wp.float64],
+  ):
+    """`_hessian` and `cholesky.solve` in one: lane i of a warp assembles row i of H."""
+    worldid, lane = wp.tid()
+    i = wp.min(lane, wp.static(nv - 1))
+    h = row()
+    for j in range(wp.static(nv)):
+      h[j] = wp.float64(mass(M_elemid, M_in, worldid, i, j))
+    x = rhs[worldid, i, 0]
+    for efcid in range(wp.min(nefc_in[worldid], weight.shape[1])):
+      entry = wp.float64(J_in[worldid, efcid, i])
+      x -= entry * wp.float64(force[worldid, efcid])
+      w = wp.float64(weight[worldid, efcid])
+      if w > wp.float64(0.0):
+        row_e = cholesky.exchange(entry, lane, True)
+        for j in range(wp.static(nv)):
+          h[j] = h[j] + w * entry * cholesky.exchange(row_e, j, False)
+    x, y = rows(h, x, rhs[worldid, i, 1], lane)
+    if lane < wp.static(nv):
+      solution_out[worldid, lane, 0] = x
+      solution_out[worldid, lane, 1] = y
+
+  return hessian_solution
+
+
 @wp.kernel
 def _smooth_residual(
   # Model:
@@ -279,24 +320,6 @@ def _smooth_residual(
     rhs_out[worldid, dofid, 1] = -adj_qacc_in[worldid, dofid]
 
 
-@functools.cache
-def _factor_and_solve(nv: int) -> wp.Kernel:
-  @wp.kernel(module="unique", enable_backward=False)
-  def factor_and_solve(
-    # In:
-    matrix: wp.array3d[wp.float64],
-    rhs: wp.array3d[wp.float64],
-    # Out:
-    solution_out: wp.array3d[wp.float64],
-  ):
-    worldid = wp.tid()
-    factor = wp.tile_cholesky(wp.tile_load(matrix[worldid], shape=(nv, nv)))
-    solution = wp.tile_cholesky_solve(factor, wp.tile_load(rhs[worldid], shape=(nv, 2)))
-    wp.tile_store(solution_out[worldid], solution)
-
-  return factor_and_solve
-
-
 @wp.kernel
 def _dynamics_solution(
   # In:
@@ -309,16 +332,6 @@ def _dynamics_solution(
   corrected = wp.float64(qacc_out[worldid, dofid]) - solution[worldid, dofid, 0]
   qacc_out[worldid, dofid] = wp.float32(corrected)
   lam_out[worldid, dofid] = wp.float32(solution[worldid, dofid, 1])
-
-
-def _solve(work) -> None:
-  wp.launch_tiled(
-    _factor_and_solve(work.model.nv),
-    dim=work.data.nworld,
-    inputs=[work.matrix, work.rhs],
-    outputs=[work.solution],
-    block_dim=FACTOR_BLOCK_DIM,
-  )
 
 
 def integrator_multiplier(work) -> None:
@@ -354,7 +367,7 @@ def integrator_multiplier(work) -> None:
     outputs=[work.matrix, work.rhs, work.damping],
   )
   if work.damping_only:
-    _solve(work)
+    cholesky.solve(work.matrix, work.rhs, work.solution)
     wp.launch(
       _damping_solution,
       dim=dofs,
@@ -374,7 +387,7 @@ def integrator_multiplier(work) -> None:
   if work.gyroscopic:
     lu.solve(work, work.every_tree)
   else:
-    _solve(work)
+    cholesky.solve(work.matrix, work.rhs, work.solution)
   wp.launch(
     _integration_solution,
     dim=dofs,
@@ -389,6 +402,23 @@ def solve_hessian(work) -> None:
   The first column is M a - qfrc_smooth on entry; the forces of the rows complete r.
   """
   m, d = work.model, work.data
+  if cholesky.by_warp(work.matrix) and not (work.elliptic or work.discrete):
+    wp.launch(
+      _hessian_solution(m.nv),
+      dim=(d.nworld, cholesky.LANES),
+      inputs=[
+        m.M_elemid,
+        d.nefc,
+        d.M,
+        work.efc_J,
+        work.efc_weight,
+        work.efc_force,
+        work.rhs,
+      ],
+      outputs=[work.solution],
+      block_dim=cholesky.LANES,
+    )
+    return
   wp.launch(
     _hessian,
     dim=(d.nworld, work.tree.block_row.size),
@@ -410,7 +440,7 @@ def solve_hessian(work) -> None:
     cone.add(work)
   if work.discrete:
     metric.add(work)
-  _solve(work)
+  cholesky.solve(work.matrix, work.rhs, work.solution)
   if work.gyroscopic and work.discrete:
     metric.solve_free_bodies(work)
 
