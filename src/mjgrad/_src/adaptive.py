@@ -13,10 +13,10 @@ that is at the end rests, and no world's result depends on another's.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import warp as wp
-from warp import utils
 
 from mjgrad._src.adjoint.backsolve import ContinuousAdjoint
 from mjgrad._src.adjoint.discretise import DiscreteAdjoint
@@ -127,12 +127,12 @@ class AdaptiveProgram(Program):
     """What the backward pass of the last call needs besides its result."""
     return [self.first, *self.adjoint.recorded()]
 
-  def restore(self, recorded: list[wp.array], qpos: wp.array, qvel: wp.array) -> None:
-    """Takes up a call from what was recorded of it and from its result."""
+  def restore(self, recorded: list, qpos: Any, qvel: Any, fill: Callable[[wp.array, Any], None]):
+    """Takes up a call from what was recorded of it and from its result, as in `Program`."""
     first, *rest = recorded
-    wp.copy(self.first, first)
-    utils.array_cast(qpos.reshape(self.last.shape), self.last)
-    self.adjoint.restore(rest)
+    fill(self.first, first)
+    fill(self.last, qpos)
+    self.adjoint.restore(rest, fill)
 
   def backward(
     self,

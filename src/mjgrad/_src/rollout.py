@@ -8,6 +8,8 @@ a counter on the device, so one graph serves all steps.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any, cast
 
 import warp as wp
 
@@ -54,6 +56,7 @@ class Program:
   Attributes:
     state: arrays of the state that a call starts from and ends in, by the names of the fields of
       the front ends.
+    views: what a front end makes of the arrays, which stay where they are.
   """
 
   def __init__(self, sim, requested: dict[str, bool], nstep: int, applied: tuple[str, ...]):
@@ -64,6 +67,7 @@ class Program:
     self.fields = requested | self.following
     self.model, self.buffers = parameters.with_buffers(sim.model, sim.nworld, self.fields)
     self._graphs = {}
+    self.views = {}
     names = ("qpos", "qvel", "act", "qacc_warmstart", "time")
     self.state = {name: getattr(self.data, name) for name in names}
     history = self.data.history
@@ -141,8 +145,7 @@ class Program:
     record |= self.sim.tableau is not None and adapter.has_velocity_products(self.model)
     self._follow()
     if record:
-      self.tape.step.zero_()
-      tape_ops.store_state(self.tape, self.data)
+      self.replay("begin", self._begin, 1)
     self.replay("record" if record else "plain", self._record if record else self._plain)
 
   def backward(
@@ -163,35 +166,45 @@ class Program:
 
     The results are in `work`: `adj_qpos` in the tangent space, `adj_qvel`, `adj_ctrl`, ...
     """
-    work = self.work
-    work.zero_cotangents()
     self._follow()
-    coordinates.to_tangent(self.model, self.tape.qpos, self.nstep, adj_qpos, work.adj_qpos)
-    wp.copy(work.adj_qvel, adj_qvel)
-    wp.copy(work.adj_act, adj_act)
-    if adj_history is not None and self.sim.nhistory:
-      wp.copy(work.adj_history, adj_history)
-    self.tape.step.fill_(self.nstep)
+    if adj_history is None:
+      self.seeds["history"].zero_()
+    for seed, given in zip(self.seeds.values(), (adj_qpos, adj_qvel, adj_act, adj_history)):
+      if given is not None and given is not seed:
+        wp.copy(seed, given)
+    self.replay("arrive", self._arrive, 1)
     self.replay("backward", self._backward)
     self._finish_backward()
 
   def ambient_adj_qpos(self) -> wp.array:
     """The cotangent of the first state's qpos in its ambient coordinates, shape [nworld, nq]."""
-    work = self.work
-    out = wp.zeros((self.sim.nworld, self.sim.nq), dtype=float, device=self.sim.device)
-    coordinates.to_ambient(self.model, self.tape.qpos, 0, work.adj_qpos, out)
-    return out
+    self.replay("depart", self._depart, 1)
+    return self._adj_ambient
 
   def recorded(self) -> list[wp.array]:
     """What the backward pass of the last call needs besides its result."""
-    return [graphs.head(array, self.nstep) for array in self.tape.arrays()]
+    return self._recorded
 
-  def restore(self, recorded: list[wp.array], qpos: wp.array, qvel: wp.array) -> None:
-    """Takes up a call from what was recorded of it and from its result."""
-    for source, target in zip(recorded, self.recorded(), strict=True):
-      wp.copy(target, source)
-    for source, target in ((qpos, self.tape.qpos), (qvel, self.tape.qvel)):
-      wp.copy(target, source, dest_offset=self.nstep * source.size)
+  @functools.cached_property
+  def _recorded(self) -> list[wp.array]:
+    return [graphs.head(array, self.nstep) for array in self.tape.arrays() if array.size]
+
+  def restore(self, recorded: list, qpos: Any, qvel: Any, fill: Callable[[wp.array, Any], None]):
+    """Takes up a call from what was recorded of it and from its result.
+
+    Args:
+      recorded: copies of the arrays of `recorded`, of a front end's type.
+      qpos: the last positions, of that type.
+      qvel: the last velocities, of that type.
+      fill: copies the second argument, of that type, to the first.
+    """
+    for source, target in zip((*recorded, qpos, qvel), (*self.recorded(), *self._last)):
+      fill(target, source)
+
+  @functools.cached_property
+  def _last(self) -> tuple[wp.array, wp.array]:
+    tape, last = self.tape, slice(self.nstep, self.nstep + 1)
+    return cast(wp.array, tape.qpos[last]), cast(wp.array, tape.qvel[last])
 
   def first_acceleration(self) -> wp.array:
     """The acceleration at the first state of the last call that was recorded [nworld, nv]."""
@@ -205,6 +218,34 @@ class Program:
       self.status.poll()
     if self.following:
       self.replay("derived_backward", lambda: pull_back(self.constants, work.adj), 1)
+
+  @functools.cached_property
+  def seeds(self) -> dict[str, wp.array]:
+    """Arrays for the cotangents that `backward` starts from, in the order of its arguments."""
+    sim = self.sim
+    sizes = {"qpos": sim.nq, "qvel": sim.nv, "act": sim.na, "history": sim.nhistory}
+    return {
+      name: wp.zeros((sim.nworld, n), dtype=float, device=sim.device) for name, n in sizes.items()
+    }
+
+  @functools.cached_property
+  def _adj_ambient(self) -> wp.array:
+    return wp.zeros((self.sim.nworld, self.sim.nq), dtype=float, device=self.sim.device)
+
+  def _begin(self) -> None:
+    self.tape.step.zero_()
+    tape_ops.store_state(self.tape, self.data)
+
+  def _arrive(self) -> None:
+    work, seeds = self.work, self.seeds
+    work.zero_cotangents()
+    coordinates.to_tangent(self.model, self.tape.qpos, self.nstep, seeds["qpos"], work.adj_qpos)
+    for name in ("qvel", "act", "history"):
+      wp.copy(getattr(work, f"adj_{name}"), seeds[name])
+    tape_ops.start_at(self.tape, self.nstep)
+
+  def _depart(self) -> None:
+    coordinates.to_ambient(self.model, self.tape.qpos, 0, self.work.adj_qpos, self._adj_ambient)
 
   def _plain(self) -> None:
     adapter.step(self.model, self.data)

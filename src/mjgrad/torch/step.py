@@ -6,6 +6,7 @@ the inputs that stay constant over a call, and the parameters; nothing else.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -105,7 +106,7 @@ def step(
     given["controller"] = state.qpos.new_zeros(sim.nworld, sim.ncontroller)
   fields = []
   for name, value in given.items():
-    target = wp.to_torch(program.state[name])
+    target = _view(program, program.state[name])
     if value.shape != target.shape:
       raise InvalidInput(
         f"state.{name} has shape {tuple(value.shape)}; expected {tuple(target.shape)}."
@@ -184,15 +185,15 @@ class _Step(torch.autograd.Function):
     fields, inputs = tensors[: len(STATE)], tensors[len(STATE) :]
     with _torch_stream(program.sim.device):
       for name, value in zip(STATE, fields, strict=True):
-        _load(program.state[name], value)
+        _fill(program, program.state[name], value)
       _load_constants(program, names, inputs)
       program.forward(record)
       program.sim.status.poll()
-      outputs = tuple(wp.to_torch(program.state[name]).clone() for name in STATE)
+      outputs = tuple(_view(program, program.state[name]).clone() for name in STATE)
       ctx.mark_non_differentiable(*(o for o, n in zip(outputs, STATE) if n not in DIFFERENTIABLE))
       if record:
         ctx.program, ctx.names = program, names
-        recorded = [wp.to_torch(array).clone() for array in program.recorded()]
+        recorded = [_view(program, array).clone() for array in program.recorded()]
         ctx.nrecorded = len(recorded)
         ctx.save_for_backward(outputs[0], outputs[1], *recorded, *inputs)
     return outputs
@@ -206,15 +207,11 @@ class _Step(torch.autograd.Function):
     adjoint = dict(zip(STATE, cotangents, strict=True))
     with _torch_stream(program.sim.device):
       program.sim.check()
-      program.restore(
-        [wp.from_torch(tensor) for tensor in recorded],
-        wp.from_torch(qpos.detach()),
-        wp.from_torch(qvel.detach()),
-      )
+      program.restore(recorded, qpos, qvel, functools.partial(_fill, program))
       _load_constants(program, ctx.names, inputs)
-      program.backward(
-        *(wp.from_torch(adjoint[name].detach().float().contiguous()) for name in DIFFERENTIABLE)
-      )
+      for name, seed in program.seeds.items():
+        _fill(program, seed, adjoint[name])
+      program.backward(*program.seeds.values())
       work = program.work
       arrays = {
         "qpos": program.ambient_adj_qpos(),
@@ -228,7 +225,7 @@ class _Step(torch.autograd.Function):
       needed = ctx.needs_input_grad[2:]
       shapes = [None] * (len(STATE) + len(CONSTANTS)) + [v.shape for v in inputs[len(CONSTANTS) :]]
       grads = [
-        _gradient(array, shape) if array is not None and n else None
+        _gradient(program, array, shape) if array is not None and n else None
         for array, shape, n in zip(results, shapes, needed, strict=True)
       ]
     return (None, None, *grads)
@@ -242,16 +239,24 @@ def _on_device(
   return value.to(dtype).contiguous()
 
 
-def _gradient(array: wp.array, shape: torch.Size | None) -> torch.Tensor:
+def _view(program: Program, array: wp.array) -> torch.Tensor:
+  """The memory of an array of the program as a tensor, which is made once."""
+  key = (array.ptr, array.shape, array.strides, array.dtype)
+  if key not in program.views:
+    program.views[key] = (wp.to_torch(array), array)
+  return program.views[key][0]
+
+
+def _gradient(program: Program, array: wp.array, shape: torch.Size | None) -> torch.Tensor:
   """A copy of a cotangent, in a shape if one is given."""
-  tensor = wp.to_torch(array).clone()
+  tensor = _view(program, array).clone()
   return tensor if shape is None else tensor.view(shape)
 
 
-def _load(array: wp.array, value: torch.Tensor) -> None:
+def _fill(program: Program, array: wp.array, value: torch.Tensor) -> None:
   if value.numel():
-    target = wp.to_torch(array)
-    target.copy_(value.detach().view(target.shape))
+    target = _view(program, array)
+    target.copy_(value.detach().reshape(target.shape))
 
 
 def _load_constants(program: Program, names, inputs) -> None:
@@ -260,9 +265,9 @@ def _load_constants(program: Program, names, inputs) -> None:
     if value is None:
       program.leave_out(name)
     else:
-      _load(getattr(program.data, name), value)
+      _fill(program, getattr(program.data, name), value)
   for name, value in zip(names, inputs[len(CONSTANTS) :], strict=True):
-    _load(program.buffers[name], value)
+    _fill(program, program.buffers[name], value)
 
 
 def _torch_stream(device: wp.Device) -> contextlib.AbstractContextManager:

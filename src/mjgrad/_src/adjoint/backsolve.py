@@ -8,6 +8,8 @@ in a step or cease, lam jumps at its end (adjoint/saltation.py).
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import warp as wp
 
@@ -59,10 +61,10 @@ class ContinuousAdjoint:
     """What the backward pass of the last call needs besides its first and last state."""
     return [self.program.flow.start, head(self.program.flow.solved, 1)]
 
-  def restore(self, recorded: list[wp.array]) -> None:
+  def restore(self, recorded: list, fill: Callable[[wp.array, Any], None]) -> None:
     """Takes up a call from what was recorded of it."""
     for source, target in zip(recorded, self.recorded(), strict=True):
-      wp.copy(target, source)
+      fill(target, source)
 
   def backward(self) -> None:
     """Replaces the cotangents of the last state in `program.work` by those of the first.

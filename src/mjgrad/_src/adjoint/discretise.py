@@ -12,6 +12,8 @@ Griewank and Walther, Revolve (2000).
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import warp as wp
@@ -69,13 +71,13 @@ class DiscreteAdjoint:
     steps = [head(pace.sizes, nstep), head(pace.events, nstep)]
     return [*states, kept.stride, *steps, pace.accepted]
 
-  def restore(self, recorded: list[wp.array]) -> None:
+  def restore(self, recorded: list, fill: Callable[[wp.array, Any], None]) -> None:
     """Takes up a call from what was recorded of it."""
     kept, pace = self.kept, self.pace
     states = [kept.start, kept.solved, kept.stride]
     targets = [*states, pace.sizes, pace.events, pace.accepted]
     for source, target in zip(recorded, targets, strict=True):
-      wp.copy(head(target, source.shape[0]), source)
+      fill(head(target, source.shape[0]), source)
 
   def backward(self) -> None:
     """Replaces the cotangents of the last state in `program.work` by those of the first."""

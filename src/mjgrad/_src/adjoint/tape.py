@@ -184,6 +184,12 @@ def _advance(
   step_out[0] = step_out[0] + increment
 
 
+def start_at(tape: Tape, slot: int) -> None:
+  """Moves to a slot."""
+  tape.step.zero_()
+  wp.launch(_advance, dim=1, inputs=[slot], outputs=[tape.step])
+
+
 def _width(d) -> int:
   return max(d.qpos.shape[1], d.qvel.shape[1], d.act.shape[1])
 

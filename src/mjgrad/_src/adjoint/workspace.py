@@ -1,5 +1,6 @@
 """Everything that the backward pass of one step reads and writes, allocated once."""
 
+import functools
 from collections.abc import Container
 
 import mujoco
@@ -235,8 +236,9 @@ class Workspace:
     adj.tendon_invweight0 = self.adj["tendon_invweight0"]
     return adj
 
-  def zero_cotangents(self) -> None:
-    """Clears every accumulated cotangent."""
+  @functools.cached_property
+  def cotangents(self) -> list[wp.array]:
+    """Every accumulated cotangent that has entries."""
     inputs = (
       self.adj_qpos,
       self.adj_qvel,
@@ -248,5 +250,9 @@ class Workspace:
       self.adj_mocap_pos,
       self.adj_mocap_quat,
     )
-    for array in (*inputs, *self.adj.values()):
+    return [array for array in (*inputs, *self.adj.values()) if array.size]
+
+  def zero_cotangents(self) -> None:
+    """Clears every accumulated cotangent."""
+    for array in self.cotangents:
       array.zero_()
