@@ -25,3 +25,12 @@ def test_report(tmp_path, capsys):
 def test_unknown_case():
   with pytest.raises(InvalidInput, match="choose from"):
     load("giraffe")
+
+
+def test_cases_of_any_size():
+  assert load("chain-5")[1].nv == 5
+  case, mjm = load("heap-6")
+  assert mjm.nv == 36 and case.njmax >= 4 * 6 * 4
+  for wrong in ("chain-", "heap-0", "chain-x"):
+    with pytest.raises(InvalidInput, match="chain-SIZE"):
+      load(wrong)

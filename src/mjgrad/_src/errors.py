@@ -18,9 +18,11 @@ class UnsupportedFeature(MjgradError, NotImplementedError):
 
 
 class CapacityError(MjgradError, RuntimeError):
-  """More contacts or constraint rows than the simulator has room for.
+  """More contacts or constraint rows than the simulator has room for, or more steps than fit.
 
-  The step that overflowed was truncated by the engine, so its result must not be used.
+  The step that overflowed was truncated by the engine, so its result must not be used. Where the
+  records of a backward pass do not fit into memory, nothing was computed; the message says how many
+  steps, checkpoints or worlds would.
 
   Attributes:
     room: the option of `Simulator` that is too small, and a value that would do.

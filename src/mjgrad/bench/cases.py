@@ -8,6 +8,7 @@ from pathlib import Path
 import mujoco
 
 from mjgrad._src.errors import InvalidInput
+from mjgrad.bench import scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,15 @@ CASES = {
   "humanoid": Case(
     "mujoco_warp", "test_data/humanoid/humanoid.xml", settle=400, nconmax=24, njmax=64
   ),
+  "hopper": Case("gymnasium", "envs/mujoco/assets/hopper.xml", settle=200, nconmax=8, njmax=32),
+  "three_humanoids": Case(
+    "mujoco_warp", "test_data/humanoid/n_humanoid.xml", settle=400, nconmax=100, njmax=192
+  ),
   "hand": Case("myo_sim", "myohand", settle=300, nconmax=64, njmax=192),
 }
+
+SCENES = {"chain": scenes.chain, "heap": scenes.heap}
+"""Cases of any size, named by it: chain-32, heap-8."""
 
 DEFAULT = ["cartpole", "ant", "humanoid"]
 """Cases that are measured unless others are named; the hand needs a package of its own."""
@@ -48,8 +56,14 @@ def load(name: str) -> tuple[Case, mujoco.MjModel]:
   Raises:
     InvalidInput: unknown case, or the package that holds its model is not installed.
   """
+  scene, _, size = name.partition("-")
+  if scene in SCENES and size.isdigit() and int(size) > 0:
+    count = int(size)
+    case = Case("mjgrad", name, settle=100, nconmax=8 * count + 8, njmax=40 * count + 8)
+    return case, SCENES[scene](count)
   if name not in CASES:
-    raise InvalidInput(f"unknown case '{name}'; choose from {', '.join(CASES)}.")
+    sized = (f"{scene}-SIZE" for scene in SCENES)
+    raise InvalidInput(f"unknown case '{name}'; choose from {', '.join((*CASES, *sized))}.")
   case = CASES[name]
   try:
     folder = Path(str(importlib.resources.files(case.package)))

@@ -17,7 +17,8 @@ from mjgrad.bench.measure import measure
 
 _HEADER = (
   f"{'case':<10}{'worlds':>8}{'nv':>5}{'rows':>7}{'engine us':>11}{'forward us':>12}"
-  f"{'backward us':>13}{'bwd/engine':>12}{'total/engine':>14}{'us/world':>10}{'B/step':>8}"
+  f"{'backward us':>13}{'bwd/engine':>12}{'total/engine':>14}{'us/world':>10}"
+  f"{'FD us/world':>13}{'C FD us':>9}{'B/step':>8}"
 )
 
 
@@ -26,7 +27,8 @@ def _row(m: Measurement) -> str:
   return (
     f"{m.case:<10}{m.nworld:>8}{m.nv:>5}{m.nefc:>7.1f}{m.mujoco_warp_us:>11.1f}"
     f"{m.forward_us:>12.1f}{m.backward_us:>13.1f}{m.backward_ratio:>12.2f}{m.total_ratio:>14.2f}"
-    f"{per_world:>10.2f}{m.bytes_per_step:>8.0f}"
+    f"{per_world:>10.2f}{m.differences_us / m.nworld:>13.1f}{m.transition_fd_us:>9.0f}"
+    f"{m.bytes_per_step:>8.0f}"
   )
 
 

@@ -35,6 +35,9 @@ class Measurement:
     mujoco_warp_us: `mujoco_warp.step` alone [us]
     forward_us: a step that records its tape [us]
     backward_us: the gradient of a step [us]
+    differences_us: the same gradient by centred differences of `mujoco_warp.step`, the perturbed
+      copies of all worlds in batches of as many [us]
+    transition_fd_us: `mujoco.mjd_transitionFD`, centred, of one world on one CPU core [us]
     bytes_per_step: tape memory per world and step [byte]
     first_use_s: time from building the simulator to the first gradient [s]
   """
@@ -46,6 +49,8 @@ class Measurement:
   mujoco_warp_us: float
   forward_us: float
   backward_us: float
+  differences_us: float
+  transition_fd_us: float
   bytes_per_step: float
   first_use_s: float
 
@@ -70,6 +75,20 @@ def _time_us(run: Callable[[], None], prepare: Callable[[], None], device, repea
     wp.synchronize_device(device)
     times.append((time.perf_counter() - start) * 1e6 / NSTEP)
   return statistics.median(times[2:])
+
+
+def _transition_fd_us(mjm: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray) -> float:
+  """The Jacobians of C MuJoCo's step at some states, per state."""
+  mjd, n = mujoco.MjData(mjm), 2 * mjm.nv + mjm.na
+  a, b = np.zeros((n, n)), np.zeros((n, mjm.nu))
+  times = []
+  for state in zip(qpos, qvel):
+    mjd.qpos[:], mjd.qvel[:] = state
+    mujoco.mj_forward(mjm, mjd)
+    start = time.perf_counter()
+    mujoco.mjd_transitionFD(mjm, mjd, 1e-6, True, a, b, None, None)
+    times.append((time.perf_counter() - start) * 1e6)
+  return statistics.median(times)
 
 
 def measure(
@@ -108,6 +127,7 @@ def measure(
   sim.check()
   saved = {field: wp.clone(getattr(data, field)) for field in INPUTS}
   nefc = float(data.nefc.numpy().mean())
+  some = [array.numpy()[:NSTEP].astype(np.float64) for array in (data.qpos, data.qvel)]
 
   def restore() -> None:
     for field, value in saved.items():
@@ -141,6 +161,8 @@ def measure(
     mujoco_warp_us=engine_us,
     forward_us=forward_us,
     backward_us=backward_us,
+    differences_us=engine_us * 2 * (2 * sim.nv + sim.na + sim.nu),
+    transition_fd_us=_transition_fd_us(mjm, *some),
     bytes_per_step=4.0 * (sim.nq + 3 * sim.nv + sim.na),
     first_use_s=first_use,
   )

@@ -13,6 +13,7 @@ import torch
 import warp as wp
 
 from mjgrad._src.engine import parameters
+from mjgrad._src.engine.memory import check_room
 from mjgrad._src.engine.simulator import Simulator
 from mjgrad._src.errors import InvalidInput
 from mjgrad._src.rollout import Program
@@ -156,6 +157,8 @@ def rollout(
 
   Raises:
     InvalidInput, CapacityError, NonFiniteState: as in `step`.
+    CapacityError: also where what the backward pass needs does not fit into memory; names the
+      number of controls, and of worlds, that would.
   """
   if ctrls.dim() != 3 or ctrls.shape[0] == 0:
     raise InvalidInput(
@@ -174,6 +177,10 @@ def rollout(
       mocap_quat=mocap_quat,
       params=params,
     )
+    if not states:
+      remedy = "roll out fewer controls at a time, or use torch.utils.checkpoint"
+      stored = _stored_bytes(state) // sim.nworld
+      check_room(sim.device, sim.nworld, ctrls.shape[0], stored, "controls", remedy)
     states.append(state)
   return states[0].map(lambda *fields: torch.stack(fields), *states[1:])
 
@@ -229,6 +236,16 @@ class _Step(torch.autograd.Function):
         for array, shape, n in zip(results, shapes, needed, strict=True)
       ]
     return (None, None, *grads)
+
+
+def _stored_bytes(state: State) -> int:
+  """What the call that ended in a state stored, for it to be stacked and pulled back."""
+  fields = [getattr(state, name) for name in STATE]
+  node = state.qpos.grad_fn
+  while node is not None and not hasattr(node, "nrecorded"):
+    node = node.next_functions[0][0]
+  recorded = node.saved_tensors[: node.nrecorded + 2] if node is not None else ()
+  return sum(tensor.numel() * tensor.element_size() for tensor in (*fields, *recorded))
 
 
 def _on_device(

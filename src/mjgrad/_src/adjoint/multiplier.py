@@ -28,8 +28,9 @@ touched.
 A is symmetric but for the velocity derivative of bias forces (terms/gyroscopic.py). A and H are
 assembled and factored in float64: with stiff contacts their entries differ by many
 orders of magnitude, and rounding them to float32 would disturb the soft directions by more than the
-error of the solution itself. H is assembled in blocks, so that every entry of J that
-is read serves `BLOCK` entries of H.
+error of the solution itself. H is assembled in blocks, so that every entry of J that is read serves
+`BLOCK` entries of H, or, where a warp solves the system of a world, row by row in its lanes
+(adjoint/cholesky.py).
 
 Source: DESIGN section 2; MuJoCo documentation, Computation, "Numerical integration" and
 "Constraint solver" (Newton's Hessian).

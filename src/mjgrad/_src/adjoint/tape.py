@@ -11,6 +11,7 @@ import dataclasses
 import warp as wp
 
 from mjgrad._src.adjoint import delay
+from mjgrad._src.engine.memory import check_room
 
 wp.set_module_options({"enable_backward": False})
 
@@ -56,6 +57,9 @@ class Tape:
   ) -> "Tape":
     na_dot = na if nstage > 1 else 0
     ntime = nworld if nhistory else 0
+    nbyte = 4 * (nq + nv + na + nstage * (2 * nv + na_dot) + nhistory)
+    remedy = "take fewer steps per call"
+    check_room(device, nworld, nstep, nbyte, "steps", remedy)
     return cls(
       step=wp.zeros(1, dtype=int, device=device),
       qpos=wp.zeros((nstep + 1, nworld, nq), dtype=float, device=device),

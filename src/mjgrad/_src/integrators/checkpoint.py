@@ -17,6 +17,7 @@ import math
 
 import warp as wp
 
+from mjgrad._src.engine.memory import check_room
 from mjgrad._src.integrators.flow import Flow
 
 wp.set_module_options({"enable_backward": False})
@@ -132,6 +133,9 @@ class Checkpoints:
   def __init__(self, flow: Flow, count: int):
     self.flow = flow
     device, nworld = flow.start.device, flow.start.shape[0]
+    nbyte = 8 * flow.start.shape[1] + 4 * flow.solved.shape[2]
+    remedy = "take fewer checkpoints"
+    check_room(device, nworld, count, nbyte, "checkpoints", remedy)
     self.start = wp.zeros((count, *flow.start.shape), dtype=wp.float64, device=device)
     self.solved = wp.zeros((count, *flow.solved.shape[1:]), dtype=float, device=device)
     self.stride, self.slot, self.thin = (
