@@ -419,6 +419,40 @@ def test_unknown_pairs(pair, message):
     mjgrad.Simulator(scene(), 1, "cpu", surrogate=ContactsFromDistance(0.1, pairs=[pair]))
 
 
+FIELD = """
+  <mujoco>
+    <asset>
+      <hfield name="hills" nrow="3" ncol="3" size="2 2 0.2 0.1"
+              elevation="0.1 0.9 0.2 0.5 0.3 0.8 0.4 0.7 0.2"/>
+    </asset>
+    <worldbody>
+      <geom name="ground" type="hfield" hfield="hills"/>
+      <body pos="0.3 0.2 {height}"><freejoint/><geom name="one" size="0.1"/></body>
+      <body pos="{away} 0.2 {height}"><freejoint/><geom name="two" size="0.1"/></body>
+    </worldbody>
+  </mujoco>"""
+
+
+def test_beside_a_height_field():
+  """Contacts with it are those of the exact gradient; two balls on it act on each other."""
+  resting = models.load(FIELD.format(height=0.17, away=0.9))
+  far = ContactsFromDistance(0.1, pairs=[("one", "two")])
+  states = [point(resting, qvel=np.linspace(-0.5, 0.5, resting.nv)).float32()]
+  exact, _ = gradient(resting, None, states)
+  beside, _ = gradient(resting, far, states)
+  for name, value in exact.grad.items():
+    if value.size == 0:
+      continue
+    np.testing.assert_allclose(beside.grad[name], value, rtol=1e-4, atol=1e-6)
+  near = models.load(FIELD.format(height=0.17, away=0.53))
+  states = [point(near, qvel=np.linspace(-0.5, 0.5, near.nv)).float32()]
+  exact, _ = gradient(near, None, states)
+  beside, _ = gradient(near, far, states)
+  assert np.abs(beside.grad["qvel"] - exact.grad["qvel"]).max() > 1e-3
+  with pytest.raises(mjgrad.UnsupportedFeature, match="ground"):
+    mjgrad.Simulator(near, 1, "cpu", surrogate=ContactsFromDistance(0.1))
+
+
 def test_refused():
   """Adhesion acts on what is near too."""
   far = ContactsFromDistance(0.1)

@@ -17,6 +17,18 @@ def test_a_shot_that_misses(monkeypatch):
 
 
 @pytest.mark.slow
+def test_free_flight():
+  """Few long steps do not see contacts from distance; going back with steps of its own does."""
+  columns = billiard.fly(5)
+  scale = np.abs(columns["grad_short"]).max()
+  np.testing.assert_allclose(columns["loss_discretise"], columns["loss_short"], atol=1e-4)
+  assert np.all(columns["steps_discretise"] < 0.1 * columns["steps_short"])
+  # The short steps themselves are 2 % from still shorter ones.
+  np.testing.assert_allclose(columns["grad_backsolve"], columns["grad_short"], atol=0.04 * scale)
+  assert np.abs(columns["grad_discretise"] - columns["grad_short"]).max() > 10 * scale
+
+
+@pytest.mark.slow
 def test_every_shot():
   """The project's bars: downhill for 95 % of all forces, where the exact gradient is for half."""
   for layout in billiard.LAYOUTS:

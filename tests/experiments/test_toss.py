@@ -28,11 +28,11 @@ def test_reference_of_the_cube():
 
 
 def test_fixed_and_adaptive_steps():
-  """Fixed steps are wrong by an order of magnitude, adaptive ones by a percent."""
+  """Fixed steps are wrong by an order of magnitude, adaptive ones by less than a thousandth."""
   u0 = np.array([-2.0])
   loss, gradient = toss.differentiate("cube", u0, adaptive=True)
-  np.testing.assert_allclose(loss, LOSS, rtol=1e-3)
-  np.testing.assert_allclose(gradient, GRADIENT, rtol=2e-2)
+  np.testing.assert_allclose(loss, LOSS, rtol=1e-4)
+  np.testing.assert_allclose(gradient, GRADIENT, rtol=1e-3)
   _, gradient = toss.differentiate("cube", u0, adaptive=False)
   assert abs(gradient[0] / GRADIENT - 1.0) > 10.0
 
@@ -45,5 +45,8 @@ def test_every_shape(shape):
   columns = {"u0": u0, **toss.truth(shape, u0)}
   columns["loss_adaptive"], columns["grad_adaptive"] = toss.differentiate(shape, u0, adaptive=True)
   assert columns["smooth"].sum() >= 20
+  errors = toss.errors(columns, "adaptive")
   # The gradient of the ball, a few 1e-3, is a hundredth of those of bodies that can tumble.
-  assert np.median(toss.errors(columns, "adaptive")) <= (5e-2 if shape == "ball" else 1e-2)
+  assert np.median(errors) <= (2e-3 if shape == "ball" else 5e-4)
+  # At one velocity in some hundred a step goes over two switches unseen.
+  assert np.sum(errors > 2e-2) <= 1

@@ -11,7 +11,13 @@ best shot already, at a loss of 1e-3: the second ball stops 3 cm before the orig
 `aside` u0 = 0 misses by 4 mm and the best shot, near 1.5, stops at the origin; from there u0 is
 optimised.
 
-Source: Paulus et al. (2026), figure 8 and appendix; the balls, forces and contacts are theirs.
+Without gravity and table the balls of `aside` fly free, in steps as long as the call where nothing
+touches. The derivative of these few steps sees contacts from distance at their stages alone, and
+those that it sees act over a whole step. `Backsolve` goes back through the same motion with steps
+that follow the adjoint. Short steps forward are the reference for both.
+
+Source: Paulus et al. (2026), figures 8 and 19 and appendix; the balls, forces and contacts are
+theirs.
 """
 
 from pathlib import Path
@@ -21,6 +27,9 @@ import numpy as np
 
 from mjgrad._src.contact.from_distance import ContactsFromDistance
 from mjgrad._src.engine.simulator import Simulator
+from mjgrad._src.integrators.methods import Backsolve
+from mjgrad._src.integrators.methods import Discretise
+from mjgrad._src.integrators.methods import Dopri5
 from mjgrad.experiments.command import Columns
 from mjgrad.experiments.command import Tables
 from mjgrad.experiments.command import lines
@@ -38,10 +47,14 @@ FAR = ContactsFromDistance(
   width=0.1, d_c=0.0, d_0=0.01, midpoint=1.0, power=2.0, pairs=[("first", "second")]
 )
 LEARNING_RATE, ITERATIONS = 0.1, 30
+FREE_COUNT = 40
+"""Values of u0 in free flight, at most: going back in short steps takes its time."""
+TOLERANCE, SHORT, BACK = 1e-6, 0.002, 0.05
+"""Of the free flight: tolerance, longest step of the reference, and of what goes back [s]."""
 
 
-def model(layout: str) -> mujoco.MjModel:
-  """Two balls at rest on a table."""
+def model(layout: str, interval: float = INTERVAL / STEPS, free: bool = False) -> mujoco.MjModel:
+  """Two balls at rest on a table, or without gravity."""
   balls = "".join(
     f"""
     <body pos="{x} {y} 0">
@@ -50,14 +63,14 @@ def model(layout: str) -> mujoco.MjModel:
     </body>"""
     for name, (x, y) in zip(("first", "second"), LAYOUTS[layout], strict=True)
   )
+  table = '<geom name="table" type="plane" pos="0 0 -0.042" size="1.2 0.6 0.02"/>'
   return mujoco.MjModel.from_xml_string(f"""
     <mujoco>
-      <option timestep="{INTERVAL / STEPS}" impratio="10">
+      <option timestep="{interval}" impratio="10" gravity="0 0 {0.0 if free else -9.81}">
         <flag refsafe="disable" eulerdamp="disable"/>
       </option>
       <default><geom solref="0.01 0.2" solimp="0.9 0.95 0.01 0.5 2" condim="3"/></default>
-      <worldbody>
-        <geom name="table" type="plane" pos="0 0 -0.042" size="1.2 0.6 0.02"/>{balls}
+      <worldbody>{"" if free else table}{balls}
       </worldbody>
     </mujoco>""")
 
@@ -71,9 +84,10 @@ def loss(sim: Simulator, u0):
   push = torch.full_like(u0, PUSH)
   rest = torch.zeros((sim.nworld, sim.nv - 2), dtype=u0.dtype, device=u0.device)
   force = torch.cat([push[:, None], u0[:, None], rest], dim=1)
-  state = mgt.initial_state(sim)
-  state = mgt.step(sim, state, nstep=STEPS, qfrc_applied=force)
-  state = mgt.step(sim, state, nstep=STEPS * (NINTERVAL - 1))
+  interval = round(INTERVAL / sim.mjm.opt.timestep)
+  state = mgt.initial_state(sim).map(lambda x: x.to(u0.dtype))
+  state = mgt.step(sim, state, nstep=interval, qfrc_applied=force)
+  state = mgt.step(sim, state, nstep=interval * (NINTERVAL - 1))
   return (state.qpos[:, 7:10] ** 2).sum(dim=1)
 
 
@@ -94,6 +108,38 @@ def sweep(layout: str, count: int, device: str | None = None) -> Columns:
     assert u0.grad is not None
     columns |= {"u0": u0.detach().cpu().numpy(), "loss": value.detach().cpu().numpy()}
     columns[f"grad_{name}"] = u0.grad.cpu().numpy()
+  return columns
+
+
+def fly(count: int, device: str | None = None) -> Columns:
+  """Loss and gradient with contacts from distance in free flight, by both adjoints."""
+  import torch
+
+  def method(longest: float) -> Dopri5:
+    return Dopri5(rtol=TOLERANCE, atol=TOLERANCE, max_step=longest, max_steps=20_000)
+
+  columns: dict[str, np.ndarray] = {}
+  end = INTERVAL * NINTERVAL
+  for name, integrator, adjoint in (
+    ("short", method(SHORT), Discretise(checkpoints=512)),
+    ("discretise", method(end), Discretise(checkpoints=512)),
+    ("backsolve", method(end), Backsolve(method(BACK))),
+  ):
+    sim = Simulator(
+      model("aside", INTERVAL, free=True),
+      count,
+      device,
+      integrator=integrator,
+      adjoint=adjoint,
+      surrogate=FAR,
+    )
+    u0 = torch.linspace(*RANGE, count, dtype=torch.float64, device=_device(sim)).requires_grad_()
+    value = loss(sim, u0)
+    steps = sim.stats.accepted
+    value.sum().backward()
+    assert u0.grad is not None
+    columns |= {"u0": u0.detach().cpu().numpy(), f"loss_{name}": value.detach().cpu().numpy()}
+    columns |= {f"steps_{name}": steps, f"grad_{name}": u0.grad.cpu().numpy()}
   return columns
 
 
@@ -120,6 +166,7 @@ def run(count: int = 200, device: str | None = None) -> Tables:
   sweeps = [sweep(layout, count, device) for layout in LAYOUTS]
   exact, far = optimise(None, device), optimise(FAR, device)
   return {
+    "billiard_free": fly(min(count, FREE_COUNT), device),
     "billiard": {name: np.concatenate([s[name] for s in sweeps]) for name in sweeps[0]},
     "billiard_adam": {
       "iteration": exact["iteration"],
@@ -159,6 +206,11 @@ def summary(tables: Tables) -> list[str]:
           f"non-zero for {nonzero:.1%}, downhill for {downhill(columns, name):.1%} of u0",
         )
       )
+  free = tables["billiard_free"]
+  for name in ("discretise", "backsolve"):
+    error = np.abs(free[f"grad_{name}"] - free["grad_short"]) / np.abs(free["grad_short"]).max()
+    worst = f"error {np.median(error):.1e} (median), {np.quantile(error, 0.9):.1e} (90 %)"
+    found.append((f"free: {name}", f"{worst}, {np.median(free[f'steps_{name}']):.0f} steps"))
   adam = tables["billiard_adam"]
   for name, label in (("exact", "exact gradient"), ("far", "contacts from distance")):
     solved = np.flatnonzero(adam[f"loss_{name}"] < 1e-3)
@@ -169,11 +221,11 @@ def summary(tables: Tables) -> list[str]:
 
 
 def draw(tables: Tables, path: Path) -> None:
-  """Loss and gradient over u0 in both layouts, and the loss of the iterates of Adam."""
+  """Loss and gradient over u0 in both layouts and in free flight, and the iterates of Adam."""
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(13, 5), layout="constrained")
-  parts = figure.subfigures(1, 3, squeeze=False)[0]
+  figure = Figure(figsize=(17, 5), layout="constrained")
+  parts = figure.subfigures(1, 4, squeeze=False)[0]
   for part, layout in zip(parts, LAYOUTS, strict=False):
     columns = of_layout(tables["billiard"], layout)
     loss_and_gradient(
@@ -185,7 +237,22 @@ def draw(tables: Tables, path: Path) -> None:
       {"exact": columns["grad_exact"], "contacts from distance": columns["grad_far"]},
       linthresh=1e-2,
     )
-  upper, lower = parts[2].subplots(2, 1, sharex=True)
+  free = tables["billiard_free"]
+  _, gradients = loss_and_gradient(
+    parts[2],
+    "aside, free flight",
+    "force $u_0$ [N]",
+    free["u0"],
+    {"squared distance": free["loss_discretise"]},
+    {
+      "Discretise, long steps": free["grad_discretise"],
+      "Discretise, short steps": free["grad_short"],
+      "Backsolve, long steps": free["grad_backsolve"],
+    },
+    linthresh=1e-2,
+  )
+  gradients.set(ylim=(-1e4, 1e4))
+  upper, lower = parts[3].subplots(2, 1, sharex=True)
   adam = tables["billiard_adam"]
   for name, label in (("exact", "exact gradient"), ("far", "contacts from distance")):
     upper.semilogy(adam["iteration"], adam[f"loss_{name}"], label=label)

@@ -83,20 +83,26 @@ class DiscreteAdjoint:
     """Replaces the cotangents of the last state in `program.work` by those of the first."""
     program, work = self.program, self.program.work
     self.cotangents.arrive(work)
-    jumps = self._jumps()
+    jumps, kept = self._jumps(), set(range(self.kept.count))
+    solved = False
     for action in schedule.reverse_all(*self._steps(), self.kept.count):
       match action:
         case schedule.Load(slot, _):
           self.kept.load(slot)
+          solved = slot in kept
         case schedule.Keep(slot):
           self.kept.store(slot)
+          kept.discard(slot)
         case schedule.Advance(step):
+          solved = False
           self.step.fill_(step)
           program.replay("advance", self._advance, 1)
         case schedule.Reverse(step):
           self.step.fill_(step)
           if jumps[step]:
             program.replay("jump", self._jump, 1)
+          if not solved:
+            program.replay("solve", self._solve, 1)
           program.replay("reverse", self._reverse, 1)
     self.cotangents.depart(work)
 
@@ -128,12 +134,16 @@ class DiscreteAdjoint:
       self.flow.solve(stage, self.program.sim.status.collect)
     self.pace.commit()
 
+  def _solve(self) -> None:
+    self.pace.recall(self.step)
+    for stage in range(1, self.flow.nstage):
+      self.flow.solve(stage, self.program.sim.status.collect)
+
   def _reverse(self) -> None:
     flow, adj, work = self.flow, self.cotangents, self.program.work
     self.pace.recall(self.step)
-    for stage in range(1, flow.nstage):
-      flow.solve(stage, self.program.sim.status.collect)
-    flow.enter(flow.nstage, work.data)
+    for stage in range(1, flow.nstage + 1):
+      flow.enter(stage, work.data)
     adj.begin()
     adj.leave(work, flow.nstage)
     for stage in reversed(range(flow.nstage)):

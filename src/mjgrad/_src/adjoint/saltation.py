@@ -26,8 +26,8 @@ pair that has more of them after a step those nearest to r = 0 are the new ones.
 
 Source: Aizerman and Gantmacher, Determination of stability by linear approximation of a periodic
 solution of a system of differential equations with discontinuous right-hand sides (1958); Kong et
-al., Saltation matrices: the essential tool for linearizing hybrid dynamical systems (2024),
-equation 4; docs/adaptive.md, "Jumps".
+al., Saltation matrices: the essential tool for linearizing hybrid dynamical systems (2024);
+docs/adaptive.md, "Jumps".
 """
 
 import warp as wp
@@ -37,6 +37,7 @@ from mjgrad._src.adjoint import rows
 from mjgrad._src.engine import adapter
 from mjgrad._src.engine.adapter import ConstraintType
 from mjgrad._src.engine.adapter import vec5
+from mjgrad._src.integrators.controller import JUMP_SIZE
 from mjgrad._src.integrators.controller import ROWS
 from mjgrad._src.integrators.controller import UNEXPLAINED
 from mjgrad._src.integrators.flow import ZERO
@@ -51,7 +52,8 @@ LIMIT_JOINT = wp.constant(int(ConstraintType.LIMIT_JOINT))
 LIMIT_TENDON = wp.constant(int(ConstraintType.LIMIT_TENDON))
 PYRAMIDAL = wp.constant(int(ConstraintType.CONTACT_PYRAMIDAL))
 UNEXPLAINED_PART = wp.constant(wp.float64(0.1))
-"""Part of the change of the acceleration over the step that its jumps may leave unexplained."""
+"""Part of the change of the acceleration over the step that its jumps may leave unexplained, where
+what is left is not less than any jump."""
 
 
 @wp.func
@@ -351,11 +353,14 @@ def _check(
     return
   change = ZERO
   rest = ZERO
+  size = ZERO
   for i in range(explained.shape[1]):
+    size = wp.max(size, wp.float64(wp.abs(solved[stage_after, worldid, i])))
     a = wp.float64(solved[stage_after, worldid, i]) - wp.float64(solved[stage_before, worldid, i])
     change += a * a
     rest += (a - explained[worldid, i]) * (a - explained[worldid, i])
-  if rest > UNEXPLAINED_PART * UNEXPLAINED_PART * change:
+  least = wp.max(UNEXPLAINED_PART * UNEXPLAINED_PART * change, JUMP_SIZE * JUMP_SIZE * size * size)
+  if rest > least:
     events_out[index[worldid], worldid] |= wp.static(wp.int8(UNEXPLAINED))
 
 

@@ -189,11 +189,18 @@ class Surrogate:
 
 
 def _detecting(model: mjw.Model, selected: np.ndarray, width: float) -> mjw.Model:
-  """The model with gaps in which the contacts of the selected pairs are found."""
-  pairid = model.nxn_pairid.numpy()[:, 0]
+  """The model with gaps in which the contacts of the selected pairs are found.
+
+  Gaps of geoms add up to those of pairs. Pairs with height fields have to have none
+  (docs/contacts.md): fields get a negative one, and all geoms that meet them the opposite.
+  """
+  pairid, pairs = model.nxn_pairid.numpy()[:, 0], model.nxn_geom_pair.numpy()
   geom_gap, pair_gap = model.geom_gap.numpy().copy(), model.pair_gap.numpy().copy()
-  mixed = np.unique(model.nxn_geom_pair.numpy()[selected & (pairid < 0)])
-  geom_gap[:, mixed] += 0.5 * width
+  field = model.geom_type.numpy() == int(mjw.GeomType.HFIELD)
+  mixed = (selected | field[pairs].any(axis=1)) & (pairid == -1)
+  wide = np.setdiff1d(pairs[mixed], np.flatnonzero(field))
+  geom_gap[:, wide] += 0.5 * width
+  geom_gap[:, field] -= 0.5 * width
   pair_gap[:, pairid[selected & (pairid >= 0)]] += width
   opt = dataclasses.replace(
     model.opt,

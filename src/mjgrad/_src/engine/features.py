@@ -282,13 +282,14 @@ def _without_hull(mjm: mujoco.MjModel, geoms: set[int]) -> np.ndarray:
   return np.array([g for g in mesh if not mjm.mesh_polynum[mjm.geom_dataid[g]]], dtype=int)
 
 
-def without_surrogate(mjm: mujoco.MjModel) -> list[str]:
-  """Every element that contacts from distance cannot be beside, as `element: reason`."""
+def without_surrogate(mjm: mujoco.MjModel, model: mjw.Model, selected: np.ndarray) -> list[str]:
+  """Every element that contacts from distance of the `selected` pairs cannot be with."""
   adhesive = _where(mjm.actuator_trntype == int(mujoco.mjtTrn.mjTRN_BODY))
   reason = "adhesion to what is near, beside contacts from distance"
   found = [f"{name}: {reason}" for name in _names(mjm, _OBJECT.mjOBJ_ACTUATOR, adhesive)]
-  fields = _names(mjm, _OBJECT.mjOBJ_GEOM, _where(_colliding_fields(mjm)))
-  reason = "the engine turns the normals of contacts apart from a height field"
+  geoms = np.unique(model.nxn_geom_pair.numpy()[selected])
+  fields = _names(mjm, _OBJECT.mjOBJ_GEOM, geoms[mjm.geom_type[geoms] == _HFIELD])
+  reason = "the engine turns the normals of contacts apart from a height field; choose other pairs"
   return found + [f"{name}: {reason}" for name in fields]
 
 

@@ -139,8 +139,8 @@ class Simulator:
     with wp.ScopedDevice(self.device):
       self.model = _put_model(mjm)
       if surrogate is not None:
-        features.raise_unsupported(features.without_surrogate(mjm))
-        surrogate.selected(mjm, self.model)
+        selected = surrogate.selected(mjm, self.model)
+        features.raise_unsupported(features.without_surrogate(mjm, self.model, selected))
       if isinstance(adjoint, Backsolve):
         features.raise_unsupported(features.without_backsolve(mjm))
       adapter.silence_overflow(self.model)

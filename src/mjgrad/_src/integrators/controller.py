@@ -230,14 +230,14 @@ def _narrow(
   """Plans the next attempts after a step of size h that is too long for the switch in it.
 
   The switch is between the stages at `before` h and `after` h. The next attempt ends at the first
-  of them, and the one after it at the second; where the first is the start, that at the second.
+  of them, and the one after it at the second; where the first is the start, that at the second, or
+  in the middle of the step.
   """
-  if before > ZERO:
-    pace_out[worldid, 0] = before * h
-    pace_out[worldid, BRACKET] = (after - before) * h
-  else:
-    pace_out[worldid, 0] = after * h
-    pace_out[worldid, BRACKET] = ZERO
+  end = before
+  if before == ZERO:
+    end = wp.min(after, wp.float64(0.5))
+  pace_out[worldid, 0] = end * h
+  pace_out[worldid, BRACKET] = (after - end) * h
   pace_out[worldid, RESUME] = wp.max(pace_out[worldid, RESUME], h * wp.min(factor, wp.float64(1.0)))
 
 
