@@ -58,6 +58,7 @@ def check(seed: int, integrator: str | None = None) -> dict:
   }
   compared = max(len(c.compared) for c in result.channels)
   left_out = len(set(result.differing) - set(result.reframed))
+  unresolved = [c.channel for c in result.channels if c.unresolved]
   verdict = PASS
   if wrong:
     verdict = WRONG
@@ -71,6 +72,7 @@ def check(seed: int, integrator: str | None = None) -> dict:
     "switching": len(result.switching),
     "switches": list(result.switches),
     "differing": left_out,
+    "unresolved": unresolved,
     "worst": float(f"{max((c.worst for c in result.channels if c.compared), default=0.0):.2g}"),
   }
 
