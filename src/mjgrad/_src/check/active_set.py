@@ -15,6 +15,9 @@ contains which rows and contacts exist at all, the clamps of controls, activatio
 forces, and the full turns that are taken off angular set points. Where the inverse weights of both
 bodies are zero, the regularization R of a row is at its bound mjMINVAL: such a row weighs 1e15, no
 solver resolves what goes on beside it, and R has one side.
+
+The contacts of two geoms come in no order: MuJoCo begins a manifold with the corner that its search
+found first, and of two that are equally deep this may be either.
 """
 
 from collections.abc import Sequence
@@ -32,6 +35,7 @@ _EQUALITY = int(_CNSTR.mjCNSTR_EQUALITY)
 _ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _PYRAMIDAL = int(_CNSTR.mjCNSTR_CONTACT_PYRAMIDAL)
 _ELLIPTIC = int(_CNSTR.mjCNSTR_CONTACT_ELLIPTIC)
+_CONTACT = (int(_CNSTR.mjCNSTR_CONTACT_FRICTIONLESS), _PYRAMIDAL, _ELLIPTIC)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class ActiveSet:
   """The branch of one evaluation.
 
   Attributes:
-    signature: equal for two evaluations exactly when they are on the same branch.
+    signature: equal for two evaluations exactly when they are on the same branch, but for the order
+      of the contacts of two geoms.
     distance: relative distance of the nearest switch (see `active_set`); inf without any.
     nearest: what would switch there, in words.
     zones: zone of every constraint row, shape [nefc]; for friction loss -1, 0, 1; for elliptic
@@ -64,18 +69,19 @@ def active_set(mjm: mujoco.MjModel, mjd: mujoco.MjData) -> ActiveSet:
   zones = _row_zones(mjm, mjd, nearest)
   actuators = actuator_zones(mjm, mjd, nearest)
   _existence(mjm, mjd, nearest)
+  of_contact = np.isin(mjd.efc_type, _CONTACT)
+  others = (mjd.efc_type[~of_contact], mjd.efc_id[~of_contact], zones[~of_contact], actuators)
+  parts = [np.ascontiguousarray(part).tobytes() for part in others]
+  parts += sorted(_contact_branches(mjd, of_contact, zones))
+  return ActiveSet(b"|".join(parts), nearest.distance, nearest.what, zones)
+
+
+def _contact_branches(mjd: mujoco.MjData, of_contact: np.ndarray, zones: np.ndarray) -> list[bytes]:
+  """Geoms, dimension and zones of every contact."""
   contact = mjd.contact
-  parts = (
-    mjd.efc_type,
-    mjd.efc_id,
-    contact.geom,
-    contact.dim,
-    contact.exclude,
-    zones,
-    actuators,
-  )
-  signature = b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
-  return ActiveSet(signature, nearest.distance, nearest.what, zones)
+  rows = [np.flatnonzero(of_contact & (mjd.efc_id == i)) for i in range(mjd.ncon)]
+  fixed = np.column_stack((contact.geom, contact.dim, contact.exclude)).astype(np.int32)
+  return [one.tobytes() + zones[r].tobytes() for one, r in zip(fixed, rows, strict=True)]
 
 
 def union(parts: Sequence[ActiveSet]) -> ActiveSet:

@@ -152,7 +152,8 @@ class Status:
       name = self._mjm.geom(i).name or f"geom {i}"
       raise NonFiniteGradient(
         f"world {worldid}: a contact of {name} has no finite gradient. Geoms that touch along a "
-        "line, with two parallel sides for example, have none; turn one of them a little.",
+        "line, with two parallel sides for example, have none; turn one of them a little. Nor has "
+        "a contact where the engine's search ends on no feature of a height field.",
         worldid,
       )
     field, n, entry = ("qpos", self._mjm.nq, word[QPOS])
