@@ -118,7 +118,7 @@ def test_other_contacts_are_named_where_a_gradient_is_wrong(monkeypatch, device,
   def fewer(engine, world):
     found = touching(engine, world)
     kept = len(found.geom) - missing
-    return Contacts(found.geom[:kept], found.normal[:kept])
+    return Contacts(found.geom[:kept], found.normal[:kept], found.dist[:kept], found.pos[:kept])
 
   monkeypatch.setattr(linearize, "step_gradient", wrong)
   monkeypatch.setattr(runner._Engine, "touching", fewer)

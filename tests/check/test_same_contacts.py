@@ -11,7 +11,9 @@ UP = (0.0, 0.0, 1.0)
 
 def _contacts(*rows):
   geom = np.array([row[0] for row in rows], dtype=int).reshape(-1, 2)
-  return Contacts(geom, np.array([row[1] for row in rows], dtype=float).reshape(-1, 3))
+  normal = np.array([row[1] for row in rows], dtype=float).reshape(-1, 3)
+  dist = np.array([row[2] if len(row) > 2 else -1e-3 for row in rows])
+  return Contacts(geom, normal, dist, np.zeros_like(normal))
 
 
 def test_order_of_geoms_and_contacts_does_not_matter():
@@ -37,3 +39,8 @@ def test_names_another_normal():
   assert found == "geoms floor and box: the engine's normal is 1.0e-03 rad off"
   rounded = (1e-6, 0.0, 1.0)
   assert difference(_contacts(((0, 1), UP)), _contacts(((0, 1), rounded)), NAMES) == ""
+
+
+def test_names_another_distance():
+  found = difference(_contacts(((0, 1), UP, -1e-3)), _contacts(((0, 1), UP, -1.01e-3)), NAMES)
+  assert found == "geoms floor and box: the engine's distance is 1.0e-05 m off"

@@ -8,6 +8,7 @@ import warp as wp
 
 import mjgrad
 import mjgrad.torch as mgt
+from mjgrad._src.adjoint.tape import COPIES
 from mjgrad._src.engine import memory
 from tests import models
 
@@ -29,7 +30,7 @@ def test_a_call_of_too_many_steps(little_memory):
   mjm = models.ant()
   sim = mjgrad.Simulator(mjm, NWORLD, "cpu")
   nbyte = 4 * (mjm.nq + 3 * mjm.nv + mjm.na)
-  nstep = 1_000_000 // (NWORLD * nbyte)
+  nstep = 1_000_000 // (COPIES * NWORLD * nbyte)
   assert sim.program({}, nstep).tape.qpos.shape[0] == nstep + 1
   with pytest.raises(mjgrad.CapacityError, match="take fewer steps") as error:
     _ = sim.program({}, 2 * nstep).tape

@@ -301,3 +301,23 @@ def test_saved_memory_per_step(joints):
   gc.collect()
   per_step = (saved_bytes(joints, 12) - saved_bytes(joints, 4)) / 8
   assert per_step == 4 * joints.nworld * (joints.nq + 3 * joints.nv)
+
+
+def test_a_model_without_degrees_of_freedom():
+  mjm = models.load("<mujoco><worldbody><geom size='.1'/></worldbody></mujoco>")
+  sim = mjgrad.Simulator(mjm, 2, "cpu")
+  gravity = torch.tensor(mjm.opt.gravity, dtype=torch.float32, requires_grad=True)
+  state = mgt.step(sim, mgt.initial_state(sim), params={"opt.gravity": gravity})
+  state.qpos.sum().backward()
+  assert torch.equal(gravity.grad, torch.zeros(3))
+
+
+def test_adaptive_calls_leave_nothing_behind():
+  sim = mjgrad.Simulator(models.cartpole(), 2, "cpu", integrator=mjgrad.Tsit5())
+  kept = []
+  for _ in range(4):
+    state = mgt.initial_state(sim)
+    ctrl = torch.zeros(2, sim.nu, requires_grad=True)
+    mgt.step(sim, state, ctrl).qpos.sum().backward()
+    kept.append(len(sim.latest.views))
+  assert kept[1:] == [kept[1]] * 3

@@ -163,9 +163,8 @@ class AdaptiveProgram(Program):
     self._finish_backward()
 
   def ambient_adj_qpos(self) -> wp.array:
-    out = wp.zeros((self.sim.nworld, self.sim.nq), dtype=float, device=self.sim.device)
-    coordinates.to_ambient(self.model, self.first, 0, self.work.adj_qpos, out)
-    return out
+    coordinates.to_ambient(self.model, self.first, 0, self.work.adj_qpos, self._adj_ambient)
+    return self._adj_ambient
 
   def first_acceleration(self) -> wp.array:
     """The acceleration at the first state of the last call [nworld, nv]."""

@@ -203,8 +203,12 @@ class Program:
 
   @functools.cached_property
   def _last(self) -> tuple[wp.array, wp.array]:
-    tape, last = self.tape, slice(self.nstep, self.nstep + 1)
-    return cast(wp.array, tape.qpos[last]), cast(wp.array, tape.qvel[last])
+    last = slice(self.nstep, self.nstep + 1)
+    qpos, qvel = (
+      cast(wp.array, array[last]) if array.size else array
+      for array in (self.tape.qpos, self.tape.qvel)
+    )
+    return qpos, qvel
 
   def first_acceleration(self) -> wp.array:
     """The acceleration at the first state of the last call that was recorded [nworld, nv]."""

@@ -180,7 +180,8 @@ def rollout(
     if not states:
       remedy = "roll out fewer controls at a time, or use torch.utils.checkpoint"
       stored = _stored_bytes(state) // sim.nworld
-      check_room(sim.device, sim.nworld, ctrls.shape[0], stored, "controls", remedy)
+      spare = _cached_bytes(sim.device)
+      check_room(sim.device, sim.nworld, ctrls.shape[0], stored, "controls", remedy, spare)
     states.append(state)
   return states[0].map(lambda *fields: torch.stack(fields), *states[1:])
 
@@ -202,6 +203,7 @@ class _Step(torch.autograd.Function):
         ctx.program, ctx.names = program, names
         recorded = [_view(program, array).clone() for array in program.recorded()]
         ctx.nrecorded = len(recorded)
+        ctx.nbyte = sum(map(_nbyte, (outputs[0], outputs[1], *recorded)))
         ctx.save_for_backward(outputs[0], outputs[1], *recorded, *inputs)
     return outputs
 
@@ -242,10 +244,21 @@ def _stored_bytes(state: State) -> int:
   """What the call that ended in a state stored, for it to be stacked and pulled back."""
   fields = [getattr(state, name) for name in STATE]
   node = state.qpos.grad_fn
-  while node is not None and not hasattr(node, "nrecorded"):
+  while node is not None and not hasattr(node, "nbyte"):
     node = node.next_functions[0][0]
-  recorded = node.saved_tensors[: node.nrecorded + 2] if node is not None else ()
-  return sum(tensor.numel() * tensor.element_size() for tensor in (*fields, *recorded))
+  return sum(map(_nbyte, fields)) + (node.nbyte if node is not None else 0)
+
+
+def _nbyte(tensor: torch.Tensor) -> int:
+  return tensor.numel() * tensor.element_size()
+
+
+def _cached_bytes(device: wp.Device) -> int:
+  """What PyTorch holds of a device's memory without using it."""
+  if not device.is_cuda:
+    return 0
+  place = wp.device_to_torch(device)
+  return torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
 
 
 def _on_device(

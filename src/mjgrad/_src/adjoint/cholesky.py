@@ -139,7 +139,7 @@ def _solve_by_tile(nv: int) -> wp.Kernel:
 
 def by_warp(matrix: wp.array) -> bool:
   """Whether systems as large as `matrix` are solved by one warp each."""
-  return matrix.device.is_cuda and matrix.shape[1] <= LANES
+  return matrix.device.is_cuda and 0 < matrix.shape[1] <= LANES
 
 
 def solve(matrix: wp.array, rhs: wp.array, solution: wp.array) -> None:
@@ -151,6 +151,8 @@ def solve(matrix: wp.array, rhs: wp.array, solution: wp.array) -> None:
     solution: the columns x, shape [nworld, nv, 2].
   """
   nworld, nv, _ = matrix.shape
+  if nv == 0:
+    return
   if by_warp(matrix):
     wp.launch(
       _solve_by_warp(nv),

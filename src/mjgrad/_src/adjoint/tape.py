@@ -16,6 +16,10 @@ from mjgrad._src.engine.memory import check_room
 wp.set_module_options({"enable_backward": False})
 
 
+COPIES = 3
+"""Times that a tape is in memory: itself, a call's record of it, and what a capture puts back."""
+
+
 @dataclasses.dataclass
 class Tape:
   """Recorded states.
@@ -59,7 +63,7 @@ class Tape:
     ntime = nworld if nhistory else 0
     nbyte = 4 * (nq + nv + na + nstage * (2 * nv + na_dot) + nhistory)
     remedy = "take fewer steps per call"
-    check_room(device, nworld, nstep, nbyte, "steps", remedy)
+    check_room(device, nworld, nstep, COPIES * nbyte, "steps", remedy)
     return cls(
       step=wp.zeros(1, dtype=int, device=device),
       qpos=wp.zeros((nstep + 1, nworld, nq), dtype=float, device=device),

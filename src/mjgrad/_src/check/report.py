@@ -251,6 +251,8 @@ def _notes(c: ChannelResult) -> str:
     notes.append(f"{c.kinks} entries at a kink")
   if c.zero:
     notes.append(f"{c.zero} states with zero gradient")
+  if c.unresolved:
+    notes.append(f"{len(c.unresolved)} states below float32")
   return f" ({', '.join(notes)})" if notes else ""
 
 

@@ -46,7 +46,7 @@ def error_of_rounding(
   entries: np.ndarray | None,
   rng: np.random.Generator,
 ) -> float:
-  """The largest error of some draws of the truth, rounded, against itself.
+  """The largest error of some draws of the truth on its branch, rounded, against itself.
 
   Args:
     oracle: the model.
@@ -64,12 +64,14 @@ def error_of_rounding(
     point = rounded(oracle, here.point, rng)
     with _rounded_places(oracle, rng):
       near = linearise(oracle, point, (channel,), chosen)
+    if near.branch.signature != here.branch.signature:
+      continue  # another gradient, not the same one rounded
     pulled = pulled_back(
       oracle.mjm, channel, [near], _rounded_multiplier(oracle, force, cotangents, rng)
     )
     found = compare_channel(oracle.mjm, channel, [here], cotangents, pulled, (), scale)
     errors.append(found.errors[0])
-  return max(errors)
+  return max(errors, default=0.0)
 
 
 def _rounded_multiplier(

@@ -200,7 +200,10 @@ class _Anchor:
     contact = oracle.mjd.contact
     rows = contact.efc_address >= 0
     names = [oracle.mjm.geom(g).name or str(g) for g in range(oracle.mjm.ngeom)]
-    return difference(Contacts(contact.geom[rows], contact.frame[rows, :3]), others, names)
+    mine = Contacts(
+      contact.geom[rows], contact.frame[rows, :3], contact.dist[rows], contact.pos[rows]
+    )
+    return difference(mine, others, names)
 
 
 def _reframe(
@@ -315,7 +318,11 @@ class _Engine:
     contact = data.contact
     here = contact.worldid.numpy()[:count] == world
     here &= contact.efc_address.numpy()[:count, 0] >= 0
-    return Contacts(contact.geom.numpy()[:count][here], contact.frame.numpy()[:count][here, 0])
+    geom, frame, dist, pos = (
+      array.numpy()[:count][here]
+      for array in (contact.geom, contact.frame, contact.dist, contact.pos)
+    )
+    return Contacts(geom, frame[:, 0], dist, pos)
 
   def gradients(
     self, cotangents: Cotangents, channels: Sequence[str]

@@ -19,7 +19,9 @@ def free_bytes(device: wp.Device) -> int | None:
   return 1024 * int(fields["MemAvailable"].split()[0])
 
 
-def check_room(device: wp.Device, nworld: int, count: int, nbyte: int, what: str, remedy: str):
+def check_room(
+  device: wp.Device, nworld: int, count: int, nbyte: int, what: str, remedy: str, spare: int = 0
+):
   """Raises `CapacityError` where `count` records of `nbyte` bytes a world do not fit.
 
   Args:
@@ -29,10 +31,14 @@ def check_room(device: wp.Device, nworld: int, count: int, nbyte: int, what: str
     nbyte: bytes of a record, for one world.
     what: what is recorded, in the plural.
     remedy: what to do about it, beside fewer worlds.
+    spare: bytes that are taken already and may be used for it.
   """
   free = free_bytes(device)
+  if free is None:
+    return
+  free += spare
   needed = nworld * count * nbyte
-  if free is None or needed <= free:
+  if needed <= free:
     return
   raise CapacityError(
     f"{count} {what} of {nworld} worlds take {needed / 1e9:.1f} GB; {device.name} has "

@@ -151,7 +151,8 @@ class Checkpoints:
     device, nworld = flow.start.device, flow.start.shape[0]
     nbyte = 8 * flow.start.shape[1] + 4 * flow.nstage * flow.solved.shape[2]
     remedy = "take fewer checkpoints"
-    check_room(device, nworld, count, nbyte, "checkpoints", remedy)
+    copies = 2  # a capture puts back what it changed
+    check_room(device, nworld, count, copies * nbyte, "checkpoints", remedy)
     self.start = wp.zeros((count, *flow.start.shape), dtype=wp.float64, device=device)
     shape = (count, flow.nstage, *flow.solved.shape[1:])
     self.solved = wp.zeros(shape, dtype=float, device=device)
