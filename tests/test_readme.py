@@ -20,9 +20,22 @@ def test_each_command_is_one_line(marker, last):
   assert block.endswith(last + "\n")
 
 
-def test_the_example_runs_and_has_gradients():
-  (code,) = re.findall(r"^```python\n(.*?)```$", README, re.MULTILINE | re.DOTALL)
+def run_example(front_end):
+  """The names that an example leaves."""
+  blocks = re.findall(r"^```python\n(.*?)```$", README, re.MULTILINE | re.DOTALL)
+  (code,) = (block for block in blocks if f"import {front_end} as" in block)
   names = {}
   exec(compile(code, "README.md", "exec"), names)
+  return names
+
+
+def test_the_example_runs_and_has_gradients():
+  names = run_example("mjgrad.torch")
   assert names["ctrl"].grad.abs().min() > 0
   assert names["mass"].grad[1] != 0
+
+
+def test_the_jax_example_runs_and_has_gradients():
+  pytest.importorskip("jax", reason="the JAX front end needs jax: pip install 'mjgrad[jax]'")
+  grad = run_example("mjgrad.jax")["grad"]
+  assert grad.shape == (50, 8, 1) and abs(grad).min() > 0

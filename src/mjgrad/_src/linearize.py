@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import warp as wp
 
+from mjgrad._src import host
 from mjgrad._src.engine import parameters
 
 
@@ -110,51 +111,41 @@ def step_gradient(
       if value is None:
         program.leave_out(name)
       else:
-        _assign(program.state.get(name, getattr(program.data, name)), value)
+        host.write(program.state.get(name, getattr(program.data, name)), value)
     for name in ("time", "history", "controller"):
       program.leave_out(name)
     if history is not None and sim.nhistory:
-      _assign(program.state["history"], history)
+      host.write(program.state["history"], history)
     for name, value in values.items():
       rows = program.buffers[name].shape[0]
-      _assign(program.buffers[name], value[:rows] if requested[name] else value[None])
+      host.write(program.buffers[name], value[:rows] if requested[name] else value[None])
     program.forward(record=True)
     sim.check()
     names = ("qpos", "qvel", "act", "history")
-    next_qpos, next_qvel, next_act, next_history = (_host(program.state[n]) for n in names)
-    qacc = _host(program.first_acceleration())
+    next_qpos, next_qvel, next_act, next_history = (host.read(program.state[n]) for n in names)
+    qacc = host.read(program.first_acceleration())
     if adj_act is None:
       adj_act = np.zeros((sim.nworld, sim.na))
     if adj_history is None:
       adj_history = np.zeros((sim.nworld, sim.nhistory))
     program.backward(*(_array(adj) for adj in (adj_qpos, adj_qvel, adj_act, adj_history)))
     work = program.work
-    qacc_root = _host(work.qacc)
+    qacc_root = host.read(work.qacc)
     grad = {
-      "qpos": _host(program.ambient_adj_qpos()),
-      "qpos_tangent": _host(work.adj_qpos),
-      "qvel": _host(work.adj_qvel),
-      "act": _host(work.adj_act),
-      "history": _host(work.adj_history),
-      "ctrl": _host(work.adj_ctrl),
-      "qfrc_applied": _host(work.adj_qfrc_applied),
-      "xfrc_applied": _host(work.adj_xfrc_applied),
-      "mocap_pos": _host(work.adj_mocap_pos),
-      "mocap_quat": _host(work.adj_mocap_quat),
+      "qpos": host.read(program.ambient_adj_qpos()),
+      "qpos_tangent": host.read(work.adj_qpos),
+      "qvel": host.read(work.adj_qvel),
+      "act": host.read(work.adj_act),
+      "history": host.read(work.adj_history),
+      "ctrl": host.read(work.adj_ctrl),
+      "qfrc_applied": host.read(work.adj_qfrc_applied),
+      "xfrc_applied": host.read(work.adj_xfrc_applied),
+      "mocap_pos": host.read(work.adj_mocap_pos),
+      "mocap_quat": host.read(work.adj_mocap_quat),
     }
-    grad |= {name: _host(work.adj[name]) for name in requested}
+    grad |= {name: host.read(work.adj[name]) for name in requested}
   return StepGradient(next_qpos, next_qvel, next_act, next_history, qacc, qacc_root, grad)
 
 
 def _array(value: np.ndarray) -> wp.array:
   return wp.array(np.ascontiguousarray(value, dtype=np.float32), dtype=float)
-
-
-def _host(array: wp.array) -> np.ndarray:
-  """A copy on the host; on the CPU `numpy()` alone would alias what the next launch writes."""
-  return np.array(array.numpy())
-
-
-def _assign(target: wp.array, value: np.ndarray) -> None:
-  host = target.numpy()
-  target.assign(np.ascontiguousarray(np.asarray(value, dtype=host.dtype).reshape(host.shape)))

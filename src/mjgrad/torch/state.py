@@ -1,15 +1,14 @@
 """The state of a batch of worlds as tensors."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import warp as wp
 
-from mjgrad._src.engine import history
+from mjgrad._src.engine.reference_state import reference_state
 from mjgrad._src.engine.simulator import Simulator
-from mjgrad._src.errors import InvalidInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,29 +71,12 @@ def initial_state(sim: Simulator, keyframe: int | str | None = None) -> State:
   Raises:
     InvalidInput: the model has no such keyframe.
   """
-  mjm = sim.mjm
-  if keyframe is None:
-    qpos, qvel, act, time = mjm.qpos0, np.zeros(mjm.nv), np.zeros(mjm.na), 0.0
-  else:
-    try:
-      key = mjm.key(keyframe)
-    except (KeyError, IndexError) as error:
-      names = [mjm.key(i).name or str(i) for i in range(mjm.nkey)]
-      raise InvalidInput(
-        f"the model has no keyframe {keyframe!r}; it has {', '.join(names) or 'none'}."
-      ) from error
-    qpos, qvel, act, time = key.qpos, key.qvel, key.act, float(key.time[0])
+  reference = reference_state(sim.mjm, keyframe)
+  reference["qacc_warmstart"] = np.zeros(sim.nv)
+  reference["controller"] = np.zeros(sim.ncontroller)
 
-  def rows(value: Sequence[float] | np.ndarray) -> torch.Tensor:
+  def rows(value) -> torch.Tensor:
     tensor = torch.as_tensor(np.array(value), dtype=torch.float32, device=torch_device(sim))
-    return tensor.expand(sim.nworld, -1).clone()
+    return tensor.expand(sim.nworld, *tensor.shape).clone()
 
-  return State(
-    rows(qpos),
-    rows(qvel),
-    rows(act),
-    rows(np.zeros(mjm.nv)),
-    rows([time])[:, 0],
-    rows(history.initial(mjm)),
-    rows(np.zeros(sim.ncontroller)),
-  )
+  return State(**{name: rows(value) for name, value in reference.items()})
