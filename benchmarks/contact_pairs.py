@@ -62,7 +62,7 @@ def summary(result: CheckResult, raised: int) -> dict:
   differing = sorted(set(result.differing) - set(result.reframed))
   channels = {}
   for c in result.channels:
-    errors = [c.errors[s] for s in c.compared]
+    errors = [c.errors[s] for s in c.measured]
     if errors and c.zero < len(result.states):
       channels[c.channel] = {
         "median": _rounded(np.median(errors)),
@@ -72,7 +72,7 @@ def summary(result: CheckResult, raised: int) -> dict:
         "compared": len(errors),
         "entries_at_a_kink": c.kinks,
       }
-  compared = set.intersection(*(set(c.compared) for c in result.channels[:2]))
+  compared = set.intersection(*(set(c.measured) for c in result.channels[:2]))
   return {
     "states": len(result.states) + raised,
     "raising": raised,

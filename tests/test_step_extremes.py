@@ -60,7 +60,7 @@ def check(pair, far=0.0, scale=1.0, depth=(5e-4, 5e-3)):
   states = [state for s, state in enumerate(states) if s not in raised]
   result = oracles.run_check(mjm, states=states, params=("geom_size",), device="cpu")
   for channel in result.channels:
-    found = [channel.errors[s] for s in channel.compared]
+    found = [channel.errors[s] for s in channel.measured]
     assert len(found) >= LEAST * len(states), result.to_text()
     worst = np.quantile(found, 0.95) if iterates(pair) else max(found)
     assert np.median(found) <= 1e-3 and worst <= 1e-2, result.to_text()

@@ -45,8 +45,8 @@ def test_one_step(pair):
   loose |= pair[0] == "hfield"  # whether the same contact with two prisms counts once is rounding
   assert len(result.differing) <= (0.5 * STATES if loose else 0), result.to_text()
   for channel in result.channels:
-    assert len(channel.compared) >= (0.4 if loose else 0.7) * STATES, result.to_text()
-    errors = [channel.errors[s] for s in channel.compared]
+    assert len(channel.measured) >= (0.4 if loose else 0.7) * STATES, result.to_text()
+    errors = [channel.errors[s] for s in channel.measured]
     assert np.median(errors) <= 1e-3, result.to_text()
     assert np.quantile(errors, 0.95) <= 1e-2, result.to_text()
     fixed = channel.channel in ("geom_friction", "geom_size")
@@ -56,8 +56,8 @@ def test_one_step(pair):
 def in_manifolds(result, most=0.4):
   """States with several contacts at once are right, whatever share of them is compared."""
   for channel in result.channels:
-    assert len(channel.compared) >= (1 - most) * STATES, result.to_text()
-    errors = [channel.errors[s] for s in channel.compared]
+    assert len(channel.measured) >= (1 - most) * STATES, result.to_text()
+    errors = [channel.errors[s] for s in channel.measured]
     assert np.median(errors) <= 1e-4 and max(errors) <= 1e-3, result.to_text()
   assert result.channel("qpos").zero == 0
 

@@ -58,6 +58,7 @@ class AdaptiveProgram(Program):
     sim: the simulator.
     requested: parameters that are given per call, and whether each is per world.
     nstep: control intervals per call.
+    applied: which of the applied forces and mocap poses are given per call.
   """
 
   def __init__(self, sim, requested: dict[str, bool], nstep: int, applied: tuple[str, ...]):

@@ -35,8 +35,8 @@ class Measurement:
     mujoco_warp_us: `mujoco_warp.step` alone [us]
     forward_us: a step that records its tape [us]
     backward_us: the gradient of a step [us]
-    differences_us: the same gradient by centred differences of `mujoco_warp.step`, the perturbed
-      copies of all worlds in batches of as many [us]
+    differences_us: the steps of centred differences in the state and the controls: the time of
+      `mujoco_warp.step` times the number of perturbed copies [us]
     transition_fd_us: `mujoco.mjd_transitionFD`, centred, of one world on one CPU core [us]
     bytes_per_step: tape memory per world and step [byte]
     first_use_s: time from building the simulator to the first gradient [s]

@@ -53,6 +53,11 @@ class ChannelResult:
   oracle_disagreement: float
   unresolved: tuple[int, ...] = ()
 
+  @property
+  def measured(self) -> tuple[int, ...]:
+    """The compared states and those that float32 does not resolve, for bars of other sizes."""
+    return tuple(sorted((*self.compared, *self.unresolved)))
+
   def _compared_errors(self) -> np.ndarray:
     return np.array([self.errors[i] for i in self.compared])
 

@@ -131,9 +131,8 @@ def corner_vjp(
   crossings = wp.vec4()
   if kinds[2] > 0.0:
     crossings = kinds[2] * _crossing_weights(distances, sines, softness)
-  corners = int(
-    6
-  )  # in a loop that Warp does not unroll, so that there is one derivative to compile
+  # In a loop that Warp does not unroll, so that there is one derivative to compile.
+  corners = int(6)
   for k in range(corners):
     first = k == 0
     line = n1
