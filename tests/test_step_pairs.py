@@ -161,6 +161,38 @@ def test_boxes_in_line():
   in_manifolds(oracles.run_check(mjm, states=states, params=("geom_friction",), device="cpu"))
 
 
+KEEL = """
+<mujoco>
+  <option timestep="0.002"/>
+  <asset>
+    <mesh name="keel" vertex="-.1 0 0  .1 0 0  -.1 .1 .02  -.1 -.1 .02  .1 .1 .02  .1 -.1 .02
+                              .3 .02 .006  .3 -.02 .006  0 0 .2"/>
+    <mesh name="slab" vertex="-.15 -.15 -.1  .15 -.15 -.1  .15 .15 -.1  -.15 .15 -.1
+                              -.15 -.15 0  .15 -.15 0  .15 .15 0  -.15 .15 0"/>
+  </asset>
+  <worldbody>
+    <body pos="0 0 -.001"><freejoint/><geom type="mesh" mesh="keel" mass="1"/></body>
+    <body pos="0 0 0"><geom type="mesh" mesh="slab"/></body>
+  </worldbody>
+</mujoco>
+"""
+
+
+def test_edge_next_to_a_level_face():
+  """The keel is an edge between steep faces; the face at its end is within five degrees."""
+  mjm = mujoco.MjModel.from_xml_string(KEEL)
+  start = mjm.qpos0.copy()
+
+  def afloat(_mjm, rng):
+    qpos = start.copy()
+    qpos[:2] += rng.uniform(-0.12, 0.12, size=2)
+    mujoco.mj_integratePos(mjm, qpos, np.append(np.zeros(3), rng.normal(scale=0.01, size=3)), 1.0)
+    return qpos
+
+  states = pairs.touching_states(mjm, STATES, pose=afloat)
+  in_manifolds(oracles.run_check(mjm, states=states, params=("geom_friction",), device="cpu"))
+
+
 def test_far_from_the_origin():
   """Ten metres away positions are rounded to 1e-6, and features are still told apart."""
   mjm = pairs.scene("box", "mesh")

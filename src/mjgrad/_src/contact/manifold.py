@@ -58,10 +58,12 @@ class Face:
   Attributes:
     id: which face: axis of a box, end of a cylinder, polygon of a mesh; -1 if there is none
     normal: its outward normal
+    apart: distance of its plane from a point that should be on it, 0 within the slack [m]
   """
 
   id: int
   normal: wp.vec3
+  apart: float
 
 
 @wp.struct
@@ -130,6 +132,7 @@ def facing_through(
         best = apart
         face.id = k
         face.normal = normal
+        face.apart = wp.max(apart, 0.0)
   return face
 
 

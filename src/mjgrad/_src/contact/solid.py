@@ -31,6 +31,7 @@ from mjgrad._src.contact.surface import BOX
 from mjgrad._src.contact.surface import CAPSULE
 from mjgrad._src.contact.surface import CYLINDER
 from mjgrad._src.contact.surface import ELLIPSOID
+from mjgrad._src.contact.surface import FACE
 from mjgrad._src.contact.surface import FLAT_TILT
 from mjgrad._src.contact.surface import LINE
 from mjgrad._src.contact.surface import MESH
@@ -280,7 +281,9 @@ def solid_geometry_vjp(
   size_map2 = surface2.size
   turned1 = n
   turned2 = n
-  if onto2 and face1.id >= 0 and wp.dot(n1, n2) < -FACING:
+  # An edge of a mesh between faces that are steeper, or its end, may be next to one that is not.
+  elsewhere = surface1.free != FACE and face1.apart > 0.0
+  if onto2 and face1.id >= 0 and wp.dot(n1, n2) < -FACING and not elsewhere:
     foot = point + 0.5 * dist * n2
     corner = foot - dist / wp.dot(n1, n2) * n1
     local1 = wp.transpose(rot1) @ (foot - pos1)
